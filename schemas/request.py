@@ -1,0 +1,54 @@
+"""What comes in: a request in its three shapes. The worker reads these by hand (speed) and tests compare the two."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from schemas import names
+from schemas._types import Frozen, MessageId, OperationName, Source, TerminalId, Time
+
+
+class RequestData(Frozen):
+    """One operation asked of one terminal: the value of a binary CloudEvent, the `data` of a structured one."""
+
+    terminal_id: TerminalId = Field(examples=["P11223351-T0013"])
+    operation: OperationName = Field(examples=sorted(names.OPERATIONS))
+    parameters: dict[str, JsonValue] | None = Field(None, examples=[{"operator_id": "night"}])
+    expires_at: Time | None = Field(None, description="Not created by then: `failed`, reason `expired`.")
+
+
+class PlainRequest(RequestData):
+    """A request in plain JSON. The message ID is here or in the header `message-id`; the header wins."""
+
+    message_id: MessageId | None = None
+
+
+class RequestEvent(Frozen):
+    """A request as a structured CloudEvent (`content-type: application/cloudevents+json`)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    specversion: Literal["1.0"]
+    id: MessageId
+    source: Source
+    type: Literal["terminal.operation.requested.v1"]
+    data: RequestData
+    datacontenttype: str | None = None
+    subject: str | None = None
+    time: Time | None = None
+    correlationid: MessageId | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+class RequestHeaders(Frozen):
+    """The headers of a request as a binary CloudEvent."""
+
+    ce_specversion: Literal["1.0"]
+    ce_id: MessageId
+    ce_source: Source
+    ce_type: Literal["terminal.operation.requested.v1"]
+    ce_correlationid: MessageId | None = None
+    content_type: str | None = Field(None, alias="content-type")
+    traceparent: str | None = None
+    tracestate: str | None = None

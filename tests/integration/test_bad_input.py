@@ -1,0 +1,66 @@
+"""Whatever comes, the worker goes on, and nothing of it is lost."""
+
+from uuid import uuid4
+
+import pytest
+
+from tests.support.records import Message
+from tests.support.requests import finals, message_ids, request
+from tests.support.system import System
+
+pytestmark = pytest.mark.kafka
+
+_TERMINAL = b"P11223351-T0001"
+_GOOD = b'{"terminal_id": "P11223351-T0001", "operation": "end_of_day"}'
+_VALUES = {
+    "not JSON": b"{",
+    "a value of no bytes": b"",
+    "no value": None,
+    "no object": b"[1, 2]",
+    "wrong types": b'{"terminal_id": 7, "operation": ["end_of_day"], "parameters": "x"}',
+    "an unknown operation": b'{"terminal_id": "P11223351-T0001", "operation": "explode"}',
+    "a megabyte of nested lists": b"[" * 500_000 + b"]" * 500_000,
+    "no UTF-8": b'{"terminal_id": "\xff\xfe", "operation": "end_of_day"}',
+}
+_NAMELESS = {
+    "no message ID": Message(_TERMINAL, _GOOD),
+    "an empty message ID": Message(_TERMINAL, _GOOD, (("message-id", b""),)),
+    "headers that are no text": Message(_TERMINAL, _GOOD, (("message-id", b"\xff\xfe"), ("ce_id", b"\x80"))),
+    "headers without values": Message(_TERMINAL, _GOOD, (("message-id", None), ("ce_type", None))),
+    "nothing at all": Message(None, None),
+}
+_ADDED = "dead-letter-"
+
+
+def test_invalid_requests_come_back_byte_for_byte_and_stop_nothing(system: System) -> None:
+    named = {what: Message(_TERMINAL, value, (("message-id", what.encode()),)) for what, value in _VALUES.items()}
+    before, after = request(_TERMINAL.decode()), request(_TERMINAL.decode())
+    bad = [*named.values(), *_NAMELESS.values()]
+    worker = system.start_ready_worker()
+    system.send([before, *bad, after])
+    outcomes = system.outcomes_of([before, after])
+    letters = system.dead_letters(len(bad))
+    assert worker.running
+    assert {_as_it_came(letter) for letter in letters} == set(bad)
+    assert all(letter.header("dead-letter-reason") == "invalid_request" for letter in letters)
+    assert all(letter.header("dead-letter-topic") == system.topics.requests for letter in letters)
+    assert not any(letter.header("dead-letter-truncated") for letter in letters)
+    ends = finals(outcomes)
+    assert set(ends) == {*named, *message_ids([before, after])}
+    assert {ends[what]["error"]["reason"] for what in named} == {"invalid_request"}
+    assert set(system.executions()) == set(message_ids([before, after]))
+
+
+def test_an_invalid_request_sent_twice_fails_once(system: System) -> None:
+    bad = Message(_TERMINAL, b"{", (("message-id", str(uuid4()).encode()),))
+    last = request(_TERMINAL.decode())
+    system.start_ready_worker()
+    system.send([bad, bad, last])
+    outcomes = system.outcomes_of([last])
+    assert sum(outcome.json()["status"] == "failed" for outcome in outcomes) == 1
+    assert len(system.dead_letters(1)) == 1
+
+
+def _as_it_came(letter: Message) -> Message:
+    headers = tuple((name, value) for name, value in letter.headers if not name.startswith(_ADDED))
+    return Message(letter.key, letter.value, headers)

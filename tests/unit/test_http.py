@@ -1,0 +1,172 @@
+"""The HTTP face, asked over a real socket."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from worker.http import ListenError, Server
+
+HOSTILE = "<script>alert('x')</script>"
+STATUS: dict[str, Any] = {
+    "worker": {"version": "0.1.0", "uptime_s": 3725, "member": None},
+    "partitions": [
+        {"partition": 0, "state": "running", "position": 17, "lag": 0, "pending": 2, "oldest_pending_age_s": 4.25},
+        {"partition": 1, "state": "halted", "error": HOSTILE, "surprise": {"a": [1]}},
+    ],
+    "accounts": {"P11223351": {"circuit": "open", "in_flight": 3, "limit": 64, "waiting": 0}},
+}
+
+
+class Shown:
+    """A view whose answers a test can change."""
+
+    def __init__(self) -> None:
+        self.liveness = (True, "the loop moves")
+        self.readiness = (False, "restoring partition 1")
+        self.shown: dict[str, Any] = STATUS
+
+    def live(self) -> tuple[bool, str]:
+        return self.liveness
+
+    def ready(self) -> tuple[bool, str]:
+        return self.readiness
+
+    def metrics(self) -> bytes:
+        return b"a_total 1.0\n"
+
+    def status(self) -> dict[str, Any]:
+        return self.shown
+
+
+@pytest.fixture
+def view() -> Shown:
+    return Shown()
+
+
+@pytest.fixture
+async def client(view: Shown) -> AsyncIterator[httpx.AsyncClient]:
+    server = Server("127.0.0.1", 0, view)
+    await server.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=5) as client:
+        yield client
+    await server.stop(2)
+
+
+async def test_the_probes_answer_by_the_view_and_give_the_reason(client: httpx.AsyncClient, view: Shown) -> None:
+    live, ready = await client.get("/livez"), await client.get("/readyz")
+    assert (live.status_code, live.text) == (200, "the loop moves\n")
+    assert (ready.status_code, ready.text) == (503, "restoring partition 1\n")
+    view.liveness, view.readiness = (False, "stalled for 70 s"), (True, "joined")
+    assert (await client.get("/livez")).status_code == 503
+    assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_metrics_come_as_prometheus_text(client: httpx.AsyncClient) -> None:
+    response = await client.get("/metrics")
+    assert response.content == b"a_total 1.0\n"
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
+async def test_the_status_is_json(client: httpx.AsyncClient) -> None:
+    response = await client.get("/status")
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == STATUS
+
+
+async def test_the_page_shows_all_of_the_status_and_runs_none_of_it(client: httpx.AsyncClient) -> None:
+    response = await client.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    page = response.text
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    for text in ("halted", "surprise", "P11223351", "open", "1 h 2 min", "4.2 s", "not ready: restoring partition 1"):
+        assert text in page
+    assert "src=" not in page
+    assert "url(" not in page
+
+
+async def test_the_page_refreshes_until_it_is_paused(client: httpx.AsyncClient) -> None:
+    assert 'http-equiv="refresh"' in (await client.get("/")).text
+    assert 'http-equiv="refresh"' not in (await client.get("/?pause")).text
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        {"worker": None, "partitions": None, "accounts": None},
+        {"worker": [], "partitions": [7, {}, {3: HOSTILE}], "accounts": {"P1": None}, "later": HOSTILE},
+        {"partitions": [{"state": {"x": HOSTILE}, "lag": "many"}]},
+    ],
+)
+async def test_a_status_of_unknown_form_is_still_shown(
+    client: httpx.AsyncClient, view: Shown, status: dict[str, Any]
+) -> None:
+    view.shown = status
+    response = await client.get("/")
+    assert response.status_code == 200
+    assert "<script" not in response.text
+    assert (await client.get("/status")).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_nothing_can_be_changed(client: httpx.AsyncClient, method: str) -> None:
+    for path in ("/", "/status", "/livez", "/metrics"):
+        assert (await client.request(method, path)).status_code == 405
+
+
+async def test_head_gives_the_headers_and_other_paths_are_not_found(client: httpx.AsyncClient) -> None:
+    response = await client.head("/livez")
+    assert (response.status_code, response.content) == (200, b"")
+    assert (await client.get("/else")).status_code == 404
+
+
+async def test_a_port_that_is_taken_is_a_clear_error(view: Shown) -> None:
+    server = Server("127.0.0.1", 0, view)
+    await server.start()
+    try:
+        with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1 port {server.port}"):
+            await Server("127.0.0.1", server.port, view).start()
+    finally:
+        await server.stop(2)
+
+
+async def test_signals_and_logging_stay_with_the_worker(view: Shown) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), logging.getLogger("uvicorn").handlers[:]
+    server = Server("127.0.0.1", 0, view)
+    await server.start()
+    try:
+        handlers = logging.getLogger("uvicorn").handlers
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), handlers) == before
+    finally:
+        await server.stop(2)
+
+
+async def test_it_stops_in_time_though_somebody_holds_half_a_request(view: Shown) -> None:
+    server = Server("127.0.0.1", 0, view)
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /livez HTTP/1.1\r\nHost:")
+    await writer.drain()
+    async with asyncio.timeout(5):
+        await server.stop(0.5)
+        with pytest.raises(OSError, match=""):
+            await asyncio.open_connection("127.0.0.1", server.port)
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_stopping_is_harmless_before_the_start_and_twice(view: Shown) -> None:
+    server = Server("127.0.0.1", 0, view)
+    await server.stop(1)
+    await server.start()
+    await server.stop(1)
+    await server.stop(1)
+    await server.start()
+    await server.stop(1)

@@ -1,0 +1,94 @@
+"""The schemas stand alone, and speak the words of the code."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import orjson
+import pytest
+from pydantic import ValidationError
+
+import schemas
+from schemas import names, outcome
+from worker.domain.outcome import DeadLetterReason, OutcomeType, Reason
+
+DATA = {"terminal_id": "P11223351-T0013", "operation": "end_of_day"}
+
+
+def test_the_schemas_need_pydantic_alone() -> None:
+    script = (
+        "import sys, schemas; print(*sorted({name.partition('.')[0] for name in sys.modules}"
+        " & {'worker', 'orjson', 'aiokafka', 'httpx', 'opentelemetry', 'structlog', 'starlette'}))"
+    )
+    root = Path(schemas.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=60, cwd=root
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+def test_the_models_know_the_words_of_the_domain() -> None:
+    assert set(get_args(outcome.Reason)) == {reason.value for reason in Reason}
+    assert set(names.OUTCOME_TYPES) == {type_.value for type_ in OutcomeType}
+    reasons = schemas.DeadLetterHeaders.model_fields["dead_letter_reason"].annotation
+    assert set(get_args(reasons)) == {reason.value for reason in DeadLetterReason}
+
+
+def test_the_models_name_the_headers_as_the_names_do() -> None:
+    header_names = {value for value in vars(names).values() if isinstance(value, str)}
+    for model in (schemas.OutcomeHeaders, schemas.RequestHeaders, schemas.DeadLetterHeaders):
+        wired = model.model_json_schema(by_alias=True)["properties"]
+        assert set(wired) <= header_names
+
+
+def test_a_structured_request_is_read_with_what_extends_it() -> None:
+    event = schemas.RequestEvent.model_validate(
+        {"specversion": "1.0", "id": "1", "source": "/a", "type": names.REQUESTED, "data": DATA, "partitionkey": "x"}
+    )
+    assert event.data.terminal_id == "P11223351-T0013"
+    assert event.model_extra == {"partitionkey": "x"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {**DATA, "terminal_id": ""},
+        {**DATA, "terminal_id": "a\nb"},
+        {**DATA, "terminal_id": "x" * 129},
+        {**DATA, "expires_at": 1_767_225_600},
+        {**DATA, "expires_at": "2026-01-01T00:00:00"},
+        {**DATA, "parameters": [1]},
+        {"terminal_id": "x"},
+    ],
+)
+def test_a_request_that_the_worker_would_refuse_is_refused_upstream(data: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        schemas.RequestData.model_validate_json(orjson.dumps(data))
+
+
+def test_outcomes_are_told_apart_by_their_status() -> None:
+    common = {"message_id": "1", "idempotency_key": "0d5f3a1c-9c1e-4b7e-8f39-2a9d3b1e7c44", **DATA}
+    times = {"requested_at": "2026-01-01T00:00:00.000Z", "occurred_at": "2026-01-01T00:00:01.000Z"}
+    read = schemas.OUTCOME.validate_python
+    assert isinstance(read({**common, **times, "status": "created", "operation_id": "o"}), schemas.Created)
+    assert isinstance(read({**common, **times, "status": "completed", "operation_id": "o"}), schemas.Completed)
+    error = {"reason": "expired", "message": "too late"}
+    assert isinstance(read({**common, **times, "status": "failed", "error": error}), schemas.Failed)
+    with pytest.raises(ValidationError):
+        read({**common, **times, "status": "failed"})
+
+
+def test_a_newer_outcome_is_still_read() -> None:
+    value = {
+        "message_id": "1",
+        "idempotency_key": "0d5f3a1c-9c1e-4b7e-8f39-2a9d3b1e7c44",
+        **DATA,
+        "requested_at": "2026-01-01T00:00:00Z",
+        "occurred_at": "2026-01-01T00:00:01Z",
+        "status": "created",
+        "operation_id": "o",
+        "terminal_operation": {"status": 7},
+        "added_later": 1,
+    }
+    assert schemas.OUTCOME.validate_python(value).terminal_operation == {"status": 7}

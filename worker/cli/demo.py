@@ -1,0 +1,19 @@
+"""`terminal-worker demo`."""
+
+import typer
+
+
+def demo() -> None:
+    """Watch requests run for a minute, with the worker killed on the way, and every promise checked at the end.
+
+    It uses the Kafka of KAFKA_BOOTSTRAP_SERVERS; else a real one of its own, where Java 17 and Maven are;
+    else an embedded one.
+    """
+    try:
+        # Here, since its second Kafka client is an optional extra.
+        from worker.demo.run import run
+    except ModuleNotFoundError as error:
+        typer.echo(f"The demo needs {error.name}: pip install 'terminal-operations-worker[demo]'", err=True)
+        raise typer.Exit(1) from None
+    if not run():
+        raise typer.Exit(1)

@@ -1,0 +1,88 @@
+"""`simulate`: the API, with faults."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from pydantic import TypeAdapter, ValidationError
+
+from worker.simulator.server import serve
+from worker.simulator.settings import AccountCredentials, Settings
+
+
+def simulate(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8081,
+    seed: Annotated[int | None, typer.Option(help="Makes chance repeat itself.")] = None,
+    accounts_file: Annotated[
+        Path | None, typer.Option(help="Accept only these accounts: the worker's own accounts file.")
+    ] = None,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds before each answer.")] = 0.0,
+    jitter: Annotated[float, typer.Option(min=0, help="At most so many seconds more.")] = 0.0,
+    completion_min: Annotated[float, typer.Option(min=0, help="Seconds an operation takes, at least.")] = 1.0,
+    completion_max: Annotated[float, typer.Option(min=0, help="Seconds an operation takes, at most.")] = 3.0,
+    error_before_rate: Annotated[float, typer.Option(min=0, max=1, help="503, nothing executed.")] = 0.0,
+    error_after_rate: Annotated[float, typer.Option(min=0, max=1, help="502, executed.")] = 0.0,
+    cut_rate: Annotated[float, typer.Option(min=0, max=1, help="Executed, connection cut.")] = 0.0,
+    garbage_rate: Annotated[float, typer.Option(min=0, max=1, help="Executed, 200 with a page that is no JSON.")] = 0.0,
+    hang_rate: Annotated[float, typer.Option(min=0, max=1, help="Executed, never answered.")] = 0.0,
+    throttle_rate: Annotated[float, typer.Option(min=0, max=1, help="429 with Retry-After, nothing executed.")] = 0.0,
+    fail_rate: Annotated[float, typer.Option(min=0, max=1, help="Operations that end FAILED.")] = 0.0,
+    timeout_rate: Annotated[float, typer.Option(min=0, max=1, help="Operations that end TIMEOUT.")] = 0.0,
+    fail: Annotated[str, typer.Option(help="Terminals (shell pattern) whose operations end FAILED.")] = "",
+    timeout: Annotated[str, typer.Option(help="Terminals (shell pattern) whose operations end TIMEOUT.")] = "",
+    reject: Annotated[str, typer.Option(help="Terminals (shell pattern) that do not exist: 404.")] = "*-T9999",
+    busy: Annotated[bool, typer.Option(help="409 while the terminal is at another operation.")] = True,
+) -> None:
+    """Run Dintero's terminal operations API on this machine, with faults to order; PUT /_simulator changes them."""
+    try:
+        settings = Settings(
+            latency=latency,
+            jitter=jitter,
+            completion_min=completion_min,
+            completion_max=completion_max,
+            error_before_rate=error_before_rate,
+            error_after_rate=error_after_rate,
+            cut_rate=cut_rate,
+            garbage_rate=garbage_rate,
+            hang_rate=hang_rate,
+            throttle_rate=throttle_rate,
+            fail_rate=fail_rate,
+            timeout_rate=timeout_rate,
+            fail=fail,
+            timeout=timeout,
+            reject=reject,
+            busy=busy,
+        )
+        accounts = None if accounts_file is None else _read_accounts(accounts_file)
+    except ValidationError as error:
+        raise typer.BadParameter("; ".join(problem["msg"] for problem in error.errors(include_input=False))) from None
+    except OSError as error:
+        raise typer.BadParameter(f"the accounts file cannot be read: {error.strerror}") from None
+    uvloop.run(_until_stopped(host, port, settings, seed, accounts))
+
+
+def _read_accounts(path: Path) -> dict[str, AccountCredentials]:
+    return TypeAdapter(dict[str, AccountCredentials]).validate_json(path.read_bytes())
+
+
+async def _until_stopped(
+    host: str, port: int, settings: Settings, seed: int | None, accounts: dict[str, AccountCredentials] | None
+) -> None:
+    def ready(port: int) -> None:
+        typer.echo(f"simulating Dintero's API on http://{host}:{port}")
+
+    serving = asyncio.ensure_future(serve(host, port, settings, ready, seed=seed, accounts=accounts))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, serving.cancel)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        typer.echo("stopped")
+    except OSError as error:
+        typer.echo(f"cannot listen on {host}:{port}: {error.strerror}", err=True)
+        raise typer.Exit(1) from None

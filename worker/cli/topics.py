@@ -1,0 +1,37 @@
+import asyncio
+from typing import Annotated
+
+import typer
+from aiokafka.errors import KafkaError
+
+from worker.cli import common
+from worker.kafka import topics as kafka_topics
+from worker.kafka.connection import Connection, Topics
+
+topics = typer.Typer(help="The topics the worker reads and writes.", no_args_is_help=True)
+
+
+@topics.callback()
+def _group() -> None:
+    pass
+
+
+@topics.command()
+def create(
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 12,
+    replication_factor: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 3,
+) -> None:
+    """Make the topics that are missing, the state topic compacted. Those that exist are left as they are."""
+    settings = common.settings(api=False)
+    try:
+        made = asyncio.run(_create(settings.connection, settings.topics, partitions, replication_factor))
+    except kafka_topics.TopicsError as error:
+        common.fail(str(error))
+    except (KafkaError, OSError, TimeoutError) as error:
+        common.fail(f"no answer from {settings.kafka_bootstrap_servers}: {error or type(error).__name__}")
+    for name, is_new in made.items():
+        typer.echo(f"{'created' if is_new else 'exists '}  {name}")
+
+
+async def _create(connection: Connection, names: Topics, partitions: int, replication_factor: int) -> dict[str, bool]:
+    return await kafka_topics.create(connection, names, partitions=partitions, replication_factor=replication_factor)

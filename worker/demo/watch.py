@@ -1,0 +1,105 @@
+"""What the outside sees: the outcome and dead-letter topics, read by another client than the worker's."""
+
+import statistics
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+
+# What may be published for a request, after what was published last for it.
+_MAY_FOLLOW = {None: {"created", "failed"}, "created": {"completed", "failed"}, "completed": set(), "failed": set()}
+# Latencies of this many newest requests: the percentiles follow what happens now.
+_LATENCIES = 500
+
+
+class Watch:
+    """Reads committed records in a thread of its own until `stop`. Its counts may be read at any time."""
+
+    def __init__(self, client: Mapping[str, str], outcomes: str, dead_letters: str) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        """Of failed requests."""
+        self.dead_letters: Counter[str] = Counter()
+        self.repeated_events = 0
+        """Records whose `ce_id` was read before: only `at_least_once` gives any."""
+        self.broken_orders = 0
+        """Events that may not follow the earlier ones of their request."""
+        self._last: dict[str, str] = {}
+        self._ids: set[str] = set()
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+        self._outcomes = outcomes
+        self._consumer = Consumer(
+            {
+                **client,
+                "group.id": "demo-reads-without-a-group",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 50,
+            }
+        )
+        topics = self._consumer.list_topics(timeout=10).topics
+        self._consumer.assign(
+            [
+                TopicPartition(topic, partition, OFFSET_BEGINNING)
+                for topic in (outcomes, dead_letters)
+                for partition in topics[topic].partitions
+            ]
+        )
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="watch")
+        self._thread.start()
+
+    @property
+    def finals(self) -> int:
+        return self.statuses["completed"] + self.statuses["failed"]
+
+    def latencies(self) -> tuple[float, float] | None:
+        """Median and 99th percentile, in seconds, from a request's record to `created` being read here."""
+        latest = list(self._latencies)
+        if len(latest) < 2:
+            return None
+        cuts = statistics.quantiles(latest, n=100)
+        return cuts[49], cuts[98]
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                record = self._consumer.poll(0.1)
+                if record is not None and record.error() is None:
+                    self._count(record)
+        finally:
+            self._consumer.close()
+
+    def _count(self, record: Message) -> None:
+        headers: dict[str, bytes] = dict(record.headers() or [])  # type: ignore[arg-type]
+        if record.topic() != self._outcomes:
+            self.dead_letters[headers["dead-letter-reason"].decode()] += 1
+            return
+        event_id = headers["ce_id"].decode()
+        if event_id in self._ids:
+            self.repeated_events += 1
+            return
+        self._ids.add(event_id)
+        self._count_outcome(orjson.loads(record.value() or b"{}"))
+
+    def _count_outcome(self, outcome: dict[str, Any]) -> None:
+        status = outcome["status"]
+        message_id = outcome["message_id"]
+        if status not in _MAY_FOLLOW[self._last.get(message_id)]:
+            self.broken_orders += 1
+        self._last[message_id] = status
+        self.statuses[status] += 1
+        if status == "failed":
+            self.reasons[outcome["error"]["reason"]] += 1
+        if status == "created":
+            self._latencies.append(time.time() - datetime.fromisoformat(outcome["requested_at"]).timestamp())

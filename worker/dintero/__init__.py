@@ -1,0 +1,1 @@
+"""Dintero's terminal operations API: transport, tokens, circuit and budget per account, and what its answers mean."""

@@ -1,0 +1,363 @@
+"""A partition: lanes, entries, position and finished ids of one input partition, and every decision about them.
+
+Told what happened (`accept`, `answered`, `due`, `committed`), it gathers what must be written; `take` gives that
+as one commit. Whoever calls it carries the commit out before anything the commit allows, and throws the whole
+partition away when a commit's fate is in doubt.
+"""
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+from worker.domain.answer import Answer, Operation, Verdict
+from worker.domain.commit import Commit, DeadLetter, Ended, Position
+from worker.domain.entry import Entry, State
+from worker.domain.finished import Finished
+from worker.domain.lanes import Lanes
+from worker.domain.outcome import DeadLetterReason, Failure, Outcome, OutcomeType, Reason
+from worker.domain.policy import Policy, growing
+from worker.domain.request import Identity, Invalid, Record, Request
+from worker.domain.timers import Timers
+
+# Tombstones a commit takes along: the window must not end in one commit of a million.
+_FORGET_AT_ONCE = 500
+
+
+class Acceptance(Enum):
+    """What became of an input record."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    INVALID = "invalid"
+    REUSED = "reused"
+
+
+class Partition:
+    """Pure but for the `chance` given for jitter. `now` never goes back (see `worker.clock`)."""
+
+    def __init__(self, policy: Policy, chance: Callable[[], float], position: Position) -> None:
+        self._policy = policy
+        self._chance = chance
+        self.committed_position = position
+        self._position = position
+        self._entries: dict[str, Entry] = {}
+        self._lanes = Lanes()
+        self._timers = Timers()
+        self._finished = Finished()
+        self._changed: dict[str, Entry] = {}
+        self._gathered = Commit(position)
+
+    # -- what happens -------------------------------------------------------------------------------------------
+
+    def restore(self, entries: Iterable[Entry], ended: Iterable[Ended], now: int) -> None:
+        """Take up what the ledger holds. An entry found CREATING may have been asked for: it is asked again."""
+        for end in sorted(ended, key=lambda end: end.finished_at):
+            self._finished.remember(end.key, end.fingerprint, end.finished_at)
+        for entry in sorted(entries, key=lambda entry: entry.request.offset):
+            self._entries[entry.request.key] = entry
+            self._lanes.join(entry)
+            if entry.state is State.CREATING:
+                entry.possibly_run = entry.must_ask = True
+                self._timers.set(entry, now)
+            elif entry.state is State.PENDING:
+                self._timers.set(entry, now + int(self._chance() * self._policy.poll_initial_delay))
+            else:
+                self._await_expiry(entry)
+        for head in self._lanes.heads():
+            self._advance(head, now)
+
+    def accept(self, incoming: Request | Invalid, record: Record, now: int) -> Acceptance:
+        """Take in the next input record. Known ids are looked up before anything else."""
+        self._position = Position(record.offset + 1, record.offset, record.timestamp)
+        request = incoming if isinstance(incoming, Request) else incoming.identity
+        known = self._known(request.key) if request else None
+        if request and known is not None:
+            if known == request.fingerprint:
+                return Acceptance.DUPLICATE
+            reused = "this message ID was used before for another request"
+            self._gathered.dead_letters.append(DeadLetter(record, DeadLetterReason.MESSAGE_ID_REUSED, reused))
+            return Acceptance.REUSED
+        if isinstance(incoming, Invalid):
+            self._gathered.dead_letters.append(DeadLetter(record, DeadLetterReason.INVALID_REQUEST, incoming.message))
+            if incoming.identity:
+                self._refuse(incoming, incoming.identity, record, now)
+            return Acceptance.INVALID
+        entry = Entry(incoming, State.QUEUED)
+        self._entries[incoming.key] = self._changed[incoming.key] = entry
+        self._await_expiry(entry)
+        if self._lanes.join(entry):
+            self._advance(entry, now)
+        return Acceptance.ACCEPTED
+
+    def due(self, now: int, most: int) -> list[Entry]:
+        """Up to `most` entries to ask the API about now: CREATING by a create, PENDING by a poll; each given once."""
+        asks: list[Entry] = []
+        while len(asks) < most and (entry := self._timers.pop(now)):
+            failure = None if entry.state is State.PENDING else self._overdue(entry, now)
+            if failure:
+                self._fail(entry, failure, now)
+            else:
+                asks.append(entry)
+        return asks
+
+    def answered(self, entry: Entry, answer: Answer, now: int) -> None:
+        """The answer to what `due` gave."""
+        if entry.state is State.CREATING:
+            self._create_answered(entry, answer, now)
+        else:
+            self._poll_answered(entry, answer, now)
+
+    def may_create(self, entry: Entry, now: int) -> bool:
+        """The domain's part of the door: asked in the same step as the send."""
+        return entry.state is State.CREATING and self._overdue(entry, now) is None
+
+    # -- what must be written -----------------------------------------------------------------------------------
+
+    @property
+    def dirty(self) -> bool:
+        """Something is gathered that a commit must write."""
+        return bool(self._changed or self._gathered.size > 1 or self._position.offset != self.committed_position.offset)
+
+    def take(self, now: int, *, prove: bool = False) -> Commit | None:
+        """What has gathered since the last take, as one commit; None when there is nothing and no proof is wanted."""
+        if not (self.dirty or prove):
+            return None
+        commit, changed = self._gathered, self._changed
+        self._gathered, self._changed = Commit(self._position), {}
+        at = self._position
+        commit.position = Position(at.offset, at.last_offset, at.last_timestamp, now)
+        commit.entries = list(changed.values())
+        commit.creating = [entry for entry in commit.entries if entry.state is State.CREATING]
+        commit.pending = [entry for entry in commit.entries if entry.state is State.PENDING]
+        commit.forgotten = list(self._finished.forget(now - self._policy.dedupe_window, _FORGET_AT_ONCE))
+        self._timers.compact(self._entries.values(), len(self._entries))
+        return commit
+
+    def committed(self, commit: Commit, now: int) -> None:
+        """The commit is durable: what it allows may begin."""
+        self.committed_position = commit.position
+        for entry in commit.creating:
+            self._timers.set(entry, now)
+        for entry in commit.pending:
+            self._timers.set(entry, now + self._delay(0))
+
+    # -- figures ------------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> Position:
+        """Behind the last record accepted, committed or not."""
+        return self._position
+
+    @property
+    def next_due(self) -> int | None:
+        return self._timers.next()
+
+    @property
+    def backlog(self) -> int:
+        """Accepted and unfinished."""
+        return len(self._entries)
+
+    @property
+    def full(self) -> bool:
+        return len(self._entries) >= self._policy.backlog_limit
+
+    @property
+    def lanes(self) -> int:
+        return len(self._lanes)
+
+    @property
+    def remembered(self) -> int:
+        """Finished requests within the dedupe window."""
+        return len(self._finished)
+
+    def entries(self) -> Iterable[Entry]:
+        return self._entries.values()
+
+    # -- decisions ----------------------------------------------------------------------------------------------
+
+    def _known(self, key: str) -> str | None:
+        entry = self._entries.get(key)
+        return entry.request.fingerprint if entry else self._finished.fingerprint(key)
+
+    def _advance(self, head: Entry | None, now: int) -> None:
+        """Begin the new head of a lane, or end those that came too late."""
+        while head and head.state is State.QUEUED:
+            failure = self._overdue(head, now)
+            if failure:
+                head = self._end(head, OutcomeType.FAILED, now, failure=failure)
+                continue
+            head.become(State.CREATING)
+            head.creating_at = now
+            head.due_at = None  # not before this CREATING is committed
+            self._changed[head.request.key] = head
+
+    def _create_answered(self, entry: Entry, answer: Answer, now: int) -> None:
+        verdict = answer.verdict
+        if verdict is Verdict.OPERATION and answer.operation:
+            self._created(entry, answer.operation, now)
+        elif verdict is Verdict.REFUSED:
+            reason = Reason.UNCONFIRMED if entry.possibly_run else Reason.REJECTED
+            message = answer.message or "the API refused the operation"
+            self._fail(entry, Failure(reason, message, answer.http_status, answer.code), now)
+        else:
+            if verdict is Verdict.UNKNOWN:
+                entry.possibly_run = True
+            if verdict in (Verdict.UNKNOWN, Verdict.BUSY):
+                entry.must_ask = False
+            self._retry_create(entry, answer, now)
+
+    def _created(self, entry: Entry, operation: Operation, now: int) -> None:
+        entry.become(State.PENDING)
+        entry.pending_at = now
+        entry.operation_id = operation.id
+        entry.possibly_run = entry.must_ask = False
+        entry.asked = 0
+        self._changed[entry.request.key] = entry
+        self._gathered.outcomes.append(_outcome(entry.request, OutcomeType.CREATED, now, operation, operation.id))
+        if operation.final:
+            self._conclude(entry, operation, now)
+
+    def _retry_create(self, entry: Entry, answer: Answer, now: int) -> None:
+        if answer.verdict is Verdict.WITHHELD:
+            delay = growing(0, self._policy.retry_initial_delay, self._policy.retry_max_delay, self._chance())
+        elif answer.retry_after is None:
+            delay = growing(entry.asked, self._policy.retry_initial_delay, self._policy.retry_max_delay, self._chance())
+            entry.asked += 1
+        else:
+            delay = answer.retry_after
+        self._timers.set(entry, min(now + delay, max(now, self._create_deadline(entry))))
+
+    def _poll_answered(self, entry: Entry, answer: Answer, now: int) -> None:
+        operation = answer.operation
+        if operation and operation.final:
+            self._conclude(entry, operation, now)
+            return
+        answer_came = answer.verdict in (Verdict.OPERATION, Verdict.NOTHING)
+        deadline = (entry.pending_at or 0) + self._policy.completion_timeout
+        if answer_came and now >= deadline:
+            message = "the API gave no final status in time; the operation may have run"
+            self._fail(entry, Failure(Reason.UNCONFIRMED, message, answer.http_status), now, operation)
+            return
+        entry.asked += 1
+        self._timers.set(entry, now + max(self._delay(entry.asked), answer.retry_after or 0))
+
+    def _conclude(self, entry: Entry, operation: Operation, now: int) -> None:
+        if operation.status == "COMPLETED":
+            self._finish(entry, OutcomeType.COMPLETED, now, operation)
+        elif operation.status == "FAILED":
+            failure = Failure(Reason.TERMINAL_FAILED, "the terminal reported a failure")
+            self._fail(entry, failure, now, operation)
+        else:
+            failure = Failure(Reason.TERMINAL_TIMEOUT, "the terminal did not answer in time")
+            self._fail(entry, failure, now, operation)
+
+    def _create_deadline(self, entry: Entry) -> int:
+        """When asking ends, answered or not."""
+        since = entry.creating_at or 0
+        window = since + self._policy.idempotency_window
+        timeout = window if entry.must_ask else since + self._policy.create_timeout
+        expires_at = entry.request.expires_at
+        return min(window, timeout, window if expires_at is None else expires_at)
+
+    def _overdue(self, entry: Entry, now: int) -> Failure | None:
+        """Why no create may be sent for it any more."""
+        expires_at = entry.request.expires_at
+        expired = expires_at is not None and now >= expires_at
+        if not expired and (entry.state is State.QUEUED or now < self._create_deadline(entry)):
+            return None
+        if entry.possibly_run:
+            message = "the create's answer stayed unknown until the time to ask was over; the operation may have run"
+            return Failure(Reason.UNCONFIRMED, message)
+        message = "not created by expires_at" if expired else "not created within the create timeout"
+        return Failure(Reason.EXPIRED, message)
+
+    def _await_expiry(self, entry: Entry) -> None:
+        if entry.request.expires_at is not None:
+            self._timers.set(entry, entry.request.expires_at)
+
+    def _delay(self, times: int) -> int:
+        return growing(times, self._policy.poll_initial_delay, self._policy.poll_max_delay, self._chance())
+
+    # -- endings ------------------------------------------------------------------------------------------------
+
+    def _refuse(self, invalid: Invalid, identity: Identity, record: Record, now: int) -> None:
+        failure = Failure(Reason.INVALID_REQUEST, invalid.message)
+        self._gathered.outcomes.append(
+            Outcome(
+                OutcomeType.FAILED,
+                identity.key,
+                identity.message_id,
+                identity.correlation_id,
+                identity.terminal_id,
+                identity.operation,
+                invalid.requested_at,
+                now,
+                failure=failure,
+                record_key=record.key,
+                traceparent=identity.traceparent,
+                tracestate=identity.tracestate,
+            )
+        )
+        self._remember(identity.key, identity.fingerprint, identity.message_id, now)
+
+    def _fail(self, entry: Entry, failure: Failure, now: int, operation: Operation | None = None) -> None:
+        self._finish(entry, OutcomeType.FAILED, now, operation, failure)
+
+    def _finish(
+        self,
+        entry: Entry,
+        outcome: OutcomeType,
+        now: int,
+        operation: Operation | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        """End an entry and begin its successor: both in the commit that is being gathered (rules 2 and 3)."""
+        self._advance(self._end(entry, outcome, now, operation, failure), now)
+
+    def _end(
+        self,
+        entry: Entry,
+        outcome: OutcomeType,
+        now: int,
+        operation: Operation | None = None,
+        failure: Failure | None = None,
+    ) -> Entry | None:
+        """Publish the final outcome, leave the lane, give the lane's new head."""
+        request = entry.request
+        entry.become(State.FINISHED)
+        entry.due_at = None
+        event = _outcome(request, outcome, now, operation, entry.operation_id, failure)
+        self._gathered.outcomes.append(event)
+        del self._entries[request.key]
+        self._changed.pop(request.key, None)
+        self._remember(request.key, request.fingerprint, request.message_id, now)
+        return self._lanes.leave(entry)
+
+    def _remember(self, key: str, fingerprint: str, message_id: str, now: int) -> None:
+        self._finished.remember(key, fingerprint, now)
+        self._gathered.ended.append(Ended(key, fingerprint, message_id, now))
+
+
+def _outcome(
+    request: Request,
+    outcome: OutcomeType,
+    now: int,
+    operation: Operation | None,
+    operation_id: str | None,
+    failure: Failure | None = None,
+) -> Outcome:
+    return Outcome(
+        outcome,
+        request.key,
+        request.message_id,
+        request.correlation_id,
+        request.terminal_id,
+        request.operation,
+        request.requested_at,
+        now,
+        operation,
+        operation_id,
+        failure,
+        None,
+        request.traceparent,
+        request.tracestate,
+    )

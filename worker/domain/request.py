@@ -1,0 +1,61 @@
+"""What comes in: a request that can be accepted, or one that cannot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A Kafka record as it came. Kept only until its request is accepted; a dead letter gives it back whole."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One operation asked of one terminal. `requested_at` is the time of its record."""
+
+    message_id: str
+    key: str
+    fingerprint: str
+    terminal_id: str
+    operation: str
+    parameters: dict[str, Any] | None
+    expires_at: int | None
+    correlation_id: str
+    requested_at: int
+    offset: int
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an invalid request still tells of itself, enough for a `failed` outcome."""
+
+    message_id: str
+    key: str
+    fingerprint: str
+    correlation_id: str
+    terminal_id: str | None
+    operation: str | None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A record that is no request we can accept. Without an identity it gets a dead letter only.
+
+    `message` is for a person: it names the member and what was expected, and quotes no payload.
+    """
+
+    message: str
+    offset: int
+    requested_at: int
+    identity: Identity | None = None

@@ -1,0 +1,296 @@
+"""One partition's shell: carries out what the partition decides and reports back what happened."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from worker.clock import Clock
+from worker.dintero.api import Api, Call, CallKind
+from worker.domain.answer import Answer, Verdict
+from worker.domain.commit import Commit
+from worker.domain.entry import Entry, State
+from worker.domain.partition import Acceptance, Partition
+from worker.domain.request import Invalid, Record, Request
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.tracing import Span, Tracing
+
+log = structlog.get_logger(__name__)
+
+# A transaction begun sooner after the last one's end meets CONCURRENT_TRANSACTIONS and waits a whole back-off (24 ms).
+_SHORTEST_GAP = 0.005
+# Under load fewer, larger commits cost less for each record.
+_LOADED_GAP = 0.025
+_LOADED_SIZE = 40
+# Entries asked about in one step of the loop: a restore may find thousands due, and heartbeats must go on.
+_ASK_AT_ONCE = 200
+
+
+class Reader(Protocol):
+    def read(self, record: Record) -> Request | Invalid: ...
+
+
+class Committer(Protocol):
+    async def commit(self, commit: Commit) -> None:
+        """Make the commit durable, whole or not at all. Any exception leaves its fate in doubt."""
+
+
+class EngineDoubtError(Exception):
+    """The engine's state no longer fits the world: rebuild it from the log."""
+
+
+class Engine:
+    """Runs one partition until a commit fails; then it and its state are of no more use (rule 6).
+
+    Everything happens on the event loop; the only await between a decision and its effect is the commit.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        partition: Partition,
+        *,
+        committer: Committer,
+        api: Api,
+        reader: Reader,
+        clock: Clock,
+        proof_age: float,
+        tracing: Tracing,
+        metrics: Metrics,
+    ) -> None:
+        self.number = number
+        self.partition = partition
+        self._committer = committer
+        self._api = api
+        self._reader = reader
+        self._clock = clock
+        self._proof_age = proof_age
+        self._tracing = tracing
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._next_commit: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._spans: list[Span] = []
+        self._in_flight: set[Entry] = set()
+        self._proved_at = -float("inf")
+        self._rebalanced_at = clock.boot()
+        self._prove = True  # the first commit makes the position durable and shows that nobody has fenced us
+        self._suspended = False
+        self._closed = False
+        self._bug: Exception | None = None
+
+    # -- told by others -----------------------------------------------------------------------------------------
+
+    def accept(self, records: Iterable[Record]) -> None:
+        """Take in records fetched from the input partition, in order; those already taken in are skipped."""
+        self._decide(lambda: self._accept_all(records))
+
+    def suspend(self) -> None:
+        """The group is rebalancing: nobody knows who owns the partition next, so no new creates."""
+        self._suspended = True
+
+    def resume(self) -> None:
+        """Still ours after a rebalance. Somebody else may have owned it meanwhile: a commit must show otherwise."""
+        self._suspended = False
+        self._rebalanced_at = self._clock.boot()
+
+    def doubt(self, why: str) -> None:
+        """End this engine: somebody saw that its state no longer fits the world."""
+        self._bug = EngineDoubtError(why)
+        self._wake.set()
+
+    @property
+    def has_committed(self) -> bool:
+        return self._proved_at > 0
+
+    async def run(self) -> None:
+        """Commit what gathers, as long as commits succeed. Raises what the committer raised."""
+        self._wake.set()
+        ended_at = -float("inf")
+        gap = _SHORTEST_GAP
+        try:
+            while True:
+                await self._wake.wait()
+                await asyncio.sleep(max(0.0, ended_at + gap - self._loop.time()))
+                self._wake.clear()
+                if self._bug:
+                    raise self._bug
+                size = await self._commit_gathered()
+                ended_at = self._loop.time()
+                gap = _LOADED_GAP if size > _LOADED_SIZE else _SHORTEST_GAP
+                self._tick()
+        finally:
+            self.close()
+
+    async def settle(self, timeout: float) -> None:
+        """Once suspended: wait until the creates in flight are answered and everything gathered is committed.
+
+        The next owner then asks nothing twice. What is not settled in time is found CREATING and asked again.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self._closed and (self._creates_in_flight() or self.partition.dirty):
+                    self._wake.set()
+                    await asyncio.wait([self._next_commit], timeout=0.02)
+
+    def close(self) -> None:
+        """Nothing more is sent or decided; answers still in flight are dropped."""
+        self._closed = True
+        if self._timer:
+            self._timer.cancel()
+        for span in self._spans:
+            span.end(error="discarded")
+        self._spans.clear()
+        if not self._next_commit.done():
+            self._next_commit.set_result(None)
+
+    def _decide(self, step: Callable[[], None]) -> None:
+        """Take a step outside `run`. A bug in it must end this engine, not be lost in a callback."""
+        if self._closed:
+            return
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - raised again by `run`
+            self._bug = error
+        if self._bug or self.partition.dirty:
+            self._wake.set()
+
+    # -- intake -------------------------------------------------------------------------------------------------
+
+    def _accept_all(self, records: Iterable[Record]) -> None:
+        now = self._clock.now()
+        next_offset = self.partition.position.offset
+        for record in records:
+            if record.offset >= next_offset:
+                self._accept(record, now)
+
+    def _accept(self, record: Record, now: int) -> None:
+        incoming = self._reader.read(record)
+        if isinstance(incoming, Request):
+            if record.key is None or record.key != incoming.terminal_id.encode():
+                self._metrics.misrouted()
+            span, incoming = self._tracing.process(incoming, self.number)
+            self._spans.append(span)
+        acceptance = self.partition.accept(incoming, record, now)
+        if acceptance is Acceptance.ACCEPTED:
+            return
+        if acceptance is Acceptance.DUPLICATE:
+            self._metrics.duplicate()
+        else:
+            reason = "invalid_request" if acceptance is Acceptance.INVALID else "message_id_reused"
+            self._metrics.dead_letter(reason)
+            message = incoming.message if isinstance(incoming, Invalid) else "message ID used before"
+            log.warning("dead_letter", reason=reason, why=message, partition=self.number, offset=record.offset)
+
+    # -- commits ------------------------------------------------------------------------------------------------
+
+    async def _commit_gathered(self) -> int:
+        began = self._clock.boot()
+        commit = self.partition.take(self._clock.now(), prove=self._prove)
+        if commit is None:
+            return 0
+        self._prove = False
+        spans, self._spans = self._spans, []
+        try:
+            await self._committer.commit(commit)
+        finally:
+            for span in spans:
+                span.end()
+        self._proved_at = began
+        self._metrics.commit(self._clock.boot() - began, commit.size)
+        self.partition.committed(commit, self._clock.now())
+        self._report(commit)
+        done, self._next_commit = self._next_commit, self._loop.create_future()
+        done.set_result(None)
+        return commit.size
+
+    def _report(self, commit: Commit) -> None:
+        for outcome in commit.outcomes:
+            reason = outcome.failure.reason.value if outcome.failure else None
+            self._metrics.outcome(outcome.type.value, reason)
+            if outcome.type.value != "created":
+                seconds = max(0, outcome.occurred_at - outcome.requested_at) / 1000
+                self._metrics.operation_duration(seconds, outcome.type.value)
+            log.info(
+                "outcome_published",
+                status=outcome.type.value,
+                reason=reason,
+                message_id=outcome.message_id,
+                idempotency_key=outcome.key,
+                terminal_id=outcome.terminal_id,
+                operation_id=outcome.operation_id,
+                partition=self.number,
+            )
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Ask what is due, and come back when the next is."""
+        self._decide(self._ask_due)
+
+    def _ask_due(self) -> None:
+        if not self._suspended:
+            for entry in self.partition.due(self._clock.now(), _ASK_AT_ONCE):
+                self._in_flight.add(entry)
+                self._api.submit(self._call(entry))
+        self._set_timer()
+
+    def _call(self, entry: Entry) -> Call:
+        if entry.state is State.CREATING:
+            return Call(
+                CallKind.CREATE, entry, prepare=self._prove_ownership, door=partial(self._door, entry), done=self._done
+            )
+        return Call(CallKind.POLL, entry, prepare=_nothing, door=self._open, done=self._done)
+
+    def _set_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        next_due = self.partition.next_due
+        if next_due is not None:
+            seconds = min(60.0, max(0.0, (next_due - self._clock.now()) / 1000))
+            self._timer = self._loop.call_later(seconds, self._tick)
+
+    def _done(self, entry: Entry, answer: Answer) -> None:
+        self._in_flight.discard(entry)
+        self._decide(lambda: self._answered(entry, answer))
+
+    def _answered(self, entry: Entry, answer: Answer) -> None:
+        if answer.verdict in (Verdict.UNKNOWN, Verdict.NOT_RUN, Verdict.BUSY):
+            self._metrics.retry(answer.cause)
+            log.info("asking_again", cause=answer.cause, message_id=entry.request.message_id, partition=self.number)
+        self.partition.answered(entry, answer, self._clock.now())
+        self._set_timer()
+
+    def _creates_in_flight(self) -> int:
+        return sum(entry.state is State.CREATING for entry in self._in_flight)
+
+    # -- the door (rule 8) --------------------------------------------------------------------------------------
+
+    @property
+    def proved(self) -> bool:
+        """Our last commit is seconds old and began after the last rebalance: nobody else owned the partition then."""
+        return self._proved_at > self._rebalanced_at and self._clock.boot() - self._proved_at < self._proof_age
+
+    def _open(self) -> bool:
+        return not self._closed
+
+    def _door(self, entry: Entry) -> bool:
+        """Whether a create may be sent, asked in the same step as the send."""
+        may_send = not (self._closed or self._suspended) and self.proved
+        return may_send and self.partition.may_create(entry, self._clock.now())
+
+    async def _prove_ownership(self) -> None:
+        """Have a fresh proof, by a commit of the position if need be. When the engine ends the door says so."""
+        while not (self._closed or self._suspended or self.proved):
+            self._prove = True
+            self._wake.set()
+            await asyncio.shield(self._next_commit)
+
+
+async def _nothing() -> None:
+    """A poll changes nothing at the API: it needs no proof."""

@@ -1,0 +1,1 @@
+"""The Kafka side: group membership, commits, restores, and the records on the wire."""

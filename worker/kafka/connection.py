@@ -1,0 +1,79 @@
+"""What every Kafka client of the worker is built from."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    requests: str
+    outcomes: str
+    state: str
+    dead_letters: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach and authenticate to the brokers. The password stays a `SecretStr` until a client is built."""
+
+    bootstrap_servers: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = field(default=None, repr=False)
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments common to aiokafka's consumer, producer and admin client."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "client_id": "terminal-operations-worker",
+            "security_protocol": self.security_protocol,
+            "retry_backoff_ms": 20,  # the client waits this long when the broker still ends the last transaction
+        }
+        if self.security_protocol.startswith("SASL"):
+            options["sasl_mechanism"] = self.sasl_mechanism
+            options["sasl_plain_username"] = self.sasl_username
+            options["sasl_plain_password"] = self.sasl_password.get_secret_value() if self.sasl_password else None
+        if self.security_protocol.endswith("SSL"):
+            context = ssl.create_default_context(cafile=self.ssl_cafile)
+            if self.ssl_certfile:
+                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
+            options["ssl_context"] = context
+        return options
+
+
+async def within(seconds: float, call: Awaitable[Any]) -> bool:
+    """Await a clean-up that may hang or fail while brokers are away; False when it did not end well."""
+    try:
+        await asyncio.wait_for(call, seconds)
+    except asyncio.CancelledError:
+        # aiokafka's stop() can leak the cancellation of its own tasks; ours must still pass.
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            raise
+        return False
+    except Exception:  # noqa: BLE001 - nothing is lost with a client that is thrown away
+        return False
+    return True
+
+
+async def stop_client(client: Any, seconds: float = 5.0) -> None:
+    """Stop a consumer, producer or admin client within a time, whatever state it is in."""
+    if not await within(seconds, client.stop() if hasattr(client, "stop") else client.close()):
+        sender = getattr(client, "_sender", None)
+        if sender is not None:
+            # stop() waits for ever to flush to brokers that are away: end its task by hand.
+            with contextlib.suppress(Exception):
+                await within(seconds, sender.close())
+        inner = getattr(client, "client", None) or getattr(client, "_client", None)
+        if inner is not None:
+            await within(seconds, inner.close())

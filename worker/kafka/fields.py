@@ -1,0 +1,66 @@
+"""Single values of the wire: checked strings, JSON that survives being written again, times in RFC 3339."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from schemas import names
+
+LATEST = 253_402_300_799_999
+"""The last millisecond that RFC 3339 can say: the end of the year 9999."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - only ever formatted, and half the cost
+_MILLISECOND = timedelta(milliseconds=1)
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
+
+
+class Refused(Exception):  # noqa: N818 - a verdict on the input, and never leaves the wire
+    """The record is no request we can accept. The text names the member and what was expected, never the payload."""
+
+
+def member(document: dict[str, Any], name: str) -> str | None:
+    """A string member; null means absent, as many serializers write it."""
+    value = document.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise Refused(f"{name}: expected a string")
+
+
+def bounded(text: str | None, name: str, limit: int) -> str:
+    if not text or len(text) > limit or _CONTROL.search(text):
+        raise Refused(f"{name}: expected 1 to {limit} characters, none of them a control character")
+    return text
+
+
+def check_json(value: Any, levels: int) -> None:
+    """Refuses what would not come out as it went in: the encoder's depth is limited, and so are its integers."""
+    if isinstance(value, dict | list):
+        if levels == 0:
+            raise Refused(f"parameters: expected at most {names.MAX_DEPTH} levels")
+        for inner in value.values() if isinstance(value, dict) else value:
+            if not isinstance(inner, str):
+                check_json(inner, levels - 1)
+    elif isinstance(value, float) and abs(value) >= 2.0**63:
+        raise Refused("parameters: expected numbers of at most 64 bits")
+
+
+def milliseconds(text: str, name: str) -> int:
+    if _RFC3339.fullmatch(text):
+        try:
+            return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
+        except ValueError:
+            pass
+    raise Refused(f"{name}: expected an RFC 3339 time with an offset")
+
+
+def ascii_bytes(value: object) -> bytes | None:
+    return value.encode("ascii", "replace") if isinstance(value, str) else None
+
+
+def rfc3339(time: int) -> str:
+    """Milliseconds since the epoch, from 0 to the end of the year 9999, as UTC: `2026-11-22T19:48:08.000Z`."""
+    return (_NAIVE_EPOCH + time * _MILLISECOND).isoformat(timespec="milliseconds") + "Z"

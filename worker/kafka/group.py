@@ -1,0 +1,276 @@
+"""Group membership: which input partitions are ours, and feeding their engines.
+
+aiokafka rebalances eagerly: every partition is revoked and assigned anew, losing its position and pause flag, also
+those that stay. So what a partition needs from the consumer is derived, never remembered: `_steer` compares what the
+consumer does with what the supervisor can take, and is called whenever either may have changed.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+
+from worker.domain.request import Record
+from worker.engine import Engine
+from worker.kafka.connection import Connection, stop_client, within
+from worker.supervisor import Supervisor
+from worker.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+SESSION_TIMEOUT = 10.0
+_REBALANCE_TIMEOUT_MS = 30_000
+_POLL_MS = 200
+_POLL_RECORDS = 500
+_OFFSETS_EVERY = 1.0
+# How long a rebalance waits for answers in flight, so that the next owner of a partition asks nothing twice.
+_SETTLE = 2.0
+
+SuperviseFn = Callable[[int, Callable[[], None]], Supervisor]
+
+
+class Group(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One member of the consumer group, for as long as `run` runs."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        topic: str,
+        group_id: str,
+        supervise: SuperviseFn,
+        drain_timeout: float,
+        metrics: Metrics,
+    ) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._group_id = group_id
+        self._supervise = supervise
+        self._drain_timeout = drain_timeout
+        self._metrics = metrics
+        self._consumer: Any = None
+        self._sought: dict[int, Engine] = {}
+        self._offsets: dict[TopicPartition, int] = {}
+        self._parked: BaseException | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self.supervisors: dict[int, Supervisor] = {}
+        self.joined = False
+        self.error: str | None = None
+        self.polled_at = time.monotonic()
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Be a member until `stop`. A consumer that fails is replaced; the worker never ends for it."""
+        failures = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                await self._member()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task and task.cancelling():
+                    raise
+                self.error = "the consumer was cancelled from within"  # trap T7
+            except Exception as error:  # noqa: BLE001 - whatever ended this consumer, the next one starts afresh
+                self.error = f"{type(error).__name__}: {str(error)[:200]}"
+            if self._stopping.is_set():
+                return
+            failures = 1 if time.monotonic() - began > 60 else failures + 1
+            delay = min(30.0, 0.5 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.0)
+            log.warning("consumer_ended", why=self.error, joining_again_in_s=round(delay, 1))
+            await within(delay, self._stopping.wait())
+
+    def stop(self) -> None:
+        """Ask `run` to return: it takes no more records in, drains, and leaves the group."""
+        self._stopping.set()
+
+    async def settle(self, timeout: float) -> None:
+        """No new creates; wait for the answers in flight and commit them, and the group offsets."""
+        engines = [supervisor.engine for supervisor in self.supervisors.values() if supervisor.engine]
+        for engine in engines:
+            engine.suspend()
+        await asyncio.gather(*(engine.settle(timeout) for engine in engines))
+        await self._commit_offsets()
+
+    async def _member(self) -> None:
+        self._parked = None
+        self._consumer = consumer = self._new_consumer()
+        offsets = asyncio.create_task(self._commit_offsets_regularly())
+        try:
+            consumer.subscribe([self._topic], listener=self)
+            await self._start(consumer)
+            self.error = None
+            while not self._stopping.is_set():
+                await self._poll(consumer)
+            await self.settle(self._drain_timeout)
+        finally:
+            self.joined = False
+            offsets.cancel()
+            await self._close_all(self.supervisors.values())
+            self.supervisors.clear()
+            self._sought.clear()
+            self._offsets.clear()
+            await stop_client(consumer)
+
+    def _new_consumer(self) -> Any:
+        return AIOKafkaConsumer(
+            **self._connection.options(),
+            group_id=self._group_id,
+            # The ledger's position decides where to read, never the consumer (rule 4).
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            session_timeout_ms=int(SESSION_TIMEOUT * 1000),
+            heartbeat_interval_ms=3_000,
+            rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
+            request_timeout_ms=_REBALANCE_TIMEOUT_MS + 10_000,
+            fetch_max_wait_ms=100,  # resume() and seek() wait for the fetch in flight
+        )
+
+    async def _start(self, consumer: Any) -> None:
+        """`start` waits for an assignment without limit: a stop must not wait with it."""
+        start = asyncio.create_task(consumer.start())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([start, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not start.done():
+            start.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await start
+
+    async def _poll(self, consumer: Any) -> None:
+        """Hand over what has come. There is no await between the fetch and the engines, so no rebalance either."""
+        self.polled_at = time.monotonic()
+        if self._parked:
+            raise self._parked
+        try:
+            # With a timeout and never cancelled: a cancelled fetch disables max.poll.interval for good (trap T14).
+            batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+            self._reread(error)
+            return
+        for tp, records in batches.items():
+            self._hand_over(tp.partition, records)
+        self._steer_all()
+
+    def _hand_over(self, number: int, records: Any) -> None:
+        supervisor = self.supervisors.get(number)
+        engine = supervisor.engine if supervisor else None
+        if engine is None or self._sought.get(number) is not engine:
+            return  # read before this engine said where to begin: it will be read again
+        self._metrics.consumed(len(records))
+        engine.accept([Record(r.offset, r.timestamp, r.key, r.value, r.headers) for r in records])
+
+    def _reread(self, error: Exception) -> None:
+        """A partition's offset is not there. One that we sought for must restore, which finds out why."""
+        partitions = error.args[0] if error.args else ()
+        for tp in list(partitions) if isinstance(partitions, Iterable) else []:
+            number = getattr(tp, "partition", None)
+            if number in self._sought:
+                self.supervisors[number].reopen("the offset to read from is not in the topic")
+        self._sought.clear()  # records drained from other partitions are lost with the error (trap T8)
+        self._steer_all()
+
+    # -- rebalances: called by aiokafka's coordination task. Nothing may leak from here (trap T7) ---------------
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self.joined = False
+        try:
+            for supervisor in self.supervisors.values():
+                supervisor.suspend()
+            if self.supervisors:
+                await within(_SETTLE + 1.0, self.settle(_SETTLE))
+        except BaseException as error:  # noqa: BLE001
+            self._parked = error
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        # First, in one step: the fetcher has begun already, from wherever it pleases (trap T3).
+        assigned = list(assigned)
+        try:
+            self._consumer.pause(*assigned)
+            for tp in assigned:
+                self._consumer.seek(tp, 0)
+            self._sought.clear()
+            self._assign({tp.partition for tp in assigned})
+        except BaseException as error:  # noqa: BLE001
+            self._parked = error
+
+    def _assign(self, numbers: set[int]) -> None:
+        lost = [self.supervisors.pop(number) for number in set(self.supervisors) - numbers]
+        if lost:
+            closing = asyncio.create_task(self._close_all(lost))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        for supervisor in self.supervisors.values():
+            supervisor.resume()
+        for number in numbers - set(self.supervisors):
+            self.supervisors[number] = self._supervise(number, self._steer_all)
+        self._offsets.clear()
+        self.joined = True
+        log.info("partitions_assigned", partitions=sorted(numbers), lost=sorted(s.number for s in lost))
+        self._steer_all()
+
+    async def _close_all(self, supervisors: Iterable[Supervisor]) -> None:
+        await asyncio.gather(*(supervisor.close() for supervisor in supervisors))
+
+    # -- steering -----------------------------------------------------------------------------------------------
+
+    def _steer_all(self) -> None:
+        for number, supervisor in self.supervisors.items():
+            with contextlib.suppress(IllegalStateError):  # not assigned just now: the next assignment steers again
+                self._steer(TopicPartition(self._topic, number), supervisor.engine)
+
+    def _steer(self, tp: TopicPartition, engine: Engine | None) -> None:
+        """Read a partition exactly while its engine can take more, from where that engine stands."""
+        paused = tp in self._consumer.paused()
+        if engine is None or engine.partition.full:
+            if not paused:
+                self._consumer.pause(tp)
+            return
+        if self._sought.get(tp.partition) is not engine:
+            self._consumer.seek(tp, engine.partition.position.offset)
+            self._sought[tp.partition] = engine
+        if paused:
+            self._consumer.resume(tp)
+
+    # -- group offsets: for lag and scaling only ----------------------------------------------------------------
+
+    async def _commit_offsets_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_OFFSETS_EVERY)
+            await self._commit_offsets()
+
+    async def _commit_offsets(self) -> None:
+        """Tell the group how far the ledgers are. A failure costs nothing: the next one tells again."""
+        consumer = self._consumer
+        offsets: dict[TopicPartition, int] = {}
+        for number, engine in list(self._sought.items()):
+            tp = TopicPartition(self._topic, number)
+            offset = engine.partition.committed_position.offset
+            if not engine.partition.dirty:
+                # Behind the control markers of a transactional producer, or lag would stay at 1 for ever.
+                with contextlib.suppress(KafkaError, TimeoutError):
+                    offset = max(offset, await asyncio.wait_for(consumer.position(tp), 1.0))
+            if self._offsets.get(tp) != offset:
+                offsets[tp] = offset
+        if offsets and await within(5.0, consumer.commit(offsets)):
+            self._offsets.update(offsets)
+
+    def lag(self, number: int) -> int | None:
+        """Records not yet accepted, as of the last fetch; None while nothing was fetched."""
+        supervisor = self.supervisors.get(number)
+        if supervisor is None or supervisor.engine is None:
+            return None
+        with contextlib.suppress(IllegalStateError):
+            end = self._consumer.last_stable_offset(TopicPartition(self._topic, number))
+            if end is not None and end >= 0:
+                return int(max(0, end - supervisor.engine.partition.committed_position.offset))
+        return None

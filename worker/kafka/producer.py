@@ -1,0 +1,139 @@
+"""Producers: how the records of one commit reach Kafka, in one transaction or in order.
+
+Both promise the same to their caller: when `write` returns, everything is durable; when it raises, anything may
+have happened, and the producer is of no more use.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+from worker.kafka.connection import Connection, stop_client
+
+# Longer than any healthy commit, and under the transaction timeout: what hangs is given up, not waited for.
+_TIMEOUT = 10.0
+_TRANSACTION_TIMEOUT_MS = 15_000
+_MAX_BATCH_SIZE = 1_048_576
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record to be written. Without a partition the key decides, as in Java."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+
+
+class Producer(Protocol):
+    async def start(self) -> None: ...
+
+    async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class TransactionalProducer:
+    """One transaction for each write. Starting it fences every earlier producer of the same id."""
+
+    def __init__(self, connection: Connection, transactional_id: str) -> None:
+        self._producer = AIOKafkaProducer(
+            **connection.options(),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            max_batch_size=_MAX_BATCH_SIZE,
+            max_request_size=2 * _MAX_BATCH_SIZE,
+            request_timeout_ms=int(_TIMEOUT * 1000),
+        )
+
+    async def start(self) -> None:
+        await asyncio.wait_for(self._producer.start(), _TIMEOUT)
+
+    async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
+        async with asyncio.timeout(_TIMEOUT):
+            await self._producer.begin_transaction()
+            # A failed delivery does not fail aiokafka's transaction: only awaiting each one tells (trap T1).
+            await _deliver(self._producer, [*ledger, *events])
+            await self._producer.commit_transaction()
+
+    async def close(self) -> None:
+        await stop_client(self._producer)
+
+
+class PlainProducer:
+    """For brokers without transactions: events first, then the ledger, so that a crash repeats and never loses."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._producer = AIOKafkaProducer(
+            **connection.options(),
+            acks="all",
+            max_batch_size=_MAX_BATCH_SIZE,
+            max_request_size=2 * _MAX_BATCH_SIZE,
+            request_timeout_ms=int(_TIMEOUT * 1000),
+        )
+
+    async def start(self) -> None:
+        await asyncio.wait_for(self._producer.start(), _TIMEOUT)
+
+    async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
+        async with asyncio.timeout(_TIMEOUT):
+            await _deliver(self._producer, events)
+            await _deliver(self._producer, ledger)
+
+    async def close(self) -> None:
+        await stop_client(self._producer)
+
+
+async def _deliver(producer: AIOKafkaProducer, messages: Iterable[Message]) -> None:
+    """Send all, in batches of their partitions, before the first delivery is awaited."""
+    grouped: dict[tuple[str, int], list[Message]] = {}
+    counts: dict[str, int] = {}
+    for message in messages:
+        topic = message.topic
+        if topic not in counts:
+            counts[topic] = len(await producer.partitions_for(topic))
+        partition = _partition(message.key, counts[topic]) if message.partition is None else message.partition
+        grouped.setdefault((topic, partition), []).append(message)
+    deliveries: list[asyncio.Future[Any]] = []
+    for (topic, partition), group in grouped.items():
+        for batch in _batches(producer, group):
+            delivery = await producer.send_batch(batch, topic, partition=partition)
+            delivery.add_done_callback(_retrieve)
+            deliveries.append(delivery)
+    await asyncio.gather(*deliveries)
+
+
+def _retrieve(delivery: asyncio.Future[Any]) -> None:
+    """Look at the exception of a delivery nobody awaits any more, else asyncio reports it as forgotten."""
+    if not delivery.cancelled():
+        delivery.exception()
+
+
+def _batches(producer: AIOKafkaProducer, messages: Iterable[Message]) -> Iterable[Any]:
+    batch = producer.create_batch()
+    for message in messages:
+        if not _append(batch, message):
+            yield batch
+            batch = producer.create_batch()
+            _append(batch, message)
+    yield batch
+
+
+def _append(batch: Any, message: Message) -> bool:
+    added = batch.append(timestamp=None, key=message.key, value=message.value, headers=list(message.headers))
+    return added is not None
+
+
+@lru_cache(maxsize=65_536)
+def _partition(key: bytes | None, count: int) -> int:
+    """Java's default partitioner; a record without a key goes to the first partition."""
+    return (murmur2(key) & 0x7FFFFFFF) % count if key is not None else 0

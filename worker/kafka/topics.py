@@ -1,0 +1,109 @@
+"""The four topics: making them, and refusing to run on ones that would lose requests."""
+
+import asyncio
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
+
+from worker.kafka.connection import Connection, Topics, stop_client
+
+_TIMEOUT = 30.0
+_TOPIC_EXISTS = 36
+
+STATE_CONFIG = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(64 * 1_048_576),
+    "segment.ms": str(3_600_000),
+    "delete.retention.ms": str(24 * 3_600_000),
+}
+
+
+class TopicsError(Exception):
+    """The topics cannot be used, or made, as they are: a line for each problem, with what to do."""
+
+
+async def create(
+    connection: Connection, topics: Topics, *, partitions: int, replication_factor: int
+) -> dict[str, bool]:
+    """Make the topics that are missing; those that exist are left as they are. Tells for each whether it was made.
+
+    Raises TopicsError for what the brokers refused.
+    """
+    wanted = [
+        NewTopic(topics.requests, partitions, replication_factor, topic_configs={"cleanup.policy": "delete"}),
+        NewTopic(topics.outcomes, partitions, replication_factor, topic_configs={"cleanup.policy": "delete"}),
+        NewTopic(topics.state, partitions, replication_factor, topic_configs=STATE_CONFIG),
+        NewTopic(topics.dead_letters, partitions, replication_factor, topic_configs={"cleanup.policy": "delete"}),
+    ]
+    admin = AIOKafkaAdminClient(**connection.options())
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            await admin.start()
+            response = await admin.create_topics(wanted, timeout_ms=int(_TIMEOUT * 1000))
+    finally:
+        await stop_client(admin)
+    made: dict[str, bool] = {}
+    problems: list[str] = []
+    # The client raises nothing for a topic that was refused: each one's code must be looked at.
+    for name, code, *message in response.topic_errors:
+        made[name] = code == 0
+        if code not in (0, _TOPIC_EXISTS):
+            problems.append(f"{name}: {for_code(code).__name__}: {message[0] if message and message[0] else 'refused'}")
+    if problems:
+        raise TopicsError("\n".join(problems))
+    return made
+
+
+async def verify(connection: Connection, topics: Topics, *, command: str) -> int:
+    """The number of input partitions, when the topics are fit to run on; else raises TopicsError.
+
+    `command` is what makes missing topics. KafkaError or TimeoutError: the brokers could not be asked.
+    """
+    admin = AIOKafkaAdminClient(**connection.options())
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            await admin.start()
+            names = [topics.requests, topics.outcomes, topics.state, topics.dead_letters]
+            counts = await _partition_counts(admin, names)
+            missing = [name for name in names if name not in counts]
+            if missing:
+                lines = [f"topic {name!r} does not exist: make it with `{command}`" for name in missing]
+                raise TopicsError("\n".join(lines))
+            problems = _mismatch(topics, counts) + await _wrong_cleanup(admin, topics.state)
+    finally:
+        await stop_client(admin)
+    if problems:
+        raise TopicsError("\n".join(problems))
+    return counts[topics.requests]
+
+
+async def _partition_counts(admin: Any, names: list[str]) -> dict[str, int]:
+    existing = set(await admin.list_topics())  # asked first: describing a missing topic could create it
+    described = await admin.describe_topics([name for name in names if name in existing])
+    return {topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]}
+
+
+def _mismatch(topics: Topics, counts: dict[str, int]) -> list[str]:
+    requests, state = counts[topics.requests], counts[topics.state]
+    if requests == state:
+        return []
+    return [
+        f"topic {topics.state!r} has {state} partitions and {topics.requests!r} has {requests}: they must be the same; "
+        f"while nothing is pending, give both the larger number"
+    ]
+
+
+async def _wrong_cleanup(admin: Any, state_topic: str) -> list[str]:
+    resource = ConfigResource(ConfigResourceType.TOPIC, state_topic, {"cleanup.policy": None})
+    policy = None
+    for response in await admin.describe_configs([resource]):
+        for _, _, _, _, entries in response.resources:
+            policy = next((entry[1] for entry in entries if entry[0] == "cleanup.policy"), policy)
+    if policy == "compact":
+        return []
+    fix = f"kafka-configs.sh --alter --topic {state_topic} --add-config cleanup.policy=compact"
+    return [
+        f"topic {state_topic!r} has cleanup.policy {policy!r}, which would lose pending operations: fix it with `{fix}`"
+    ]

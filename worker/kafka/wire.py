@@ -1,0 +1,289 @@
+"""The wire: records in as requests, outcomes out as CloudEvents. By hand, since it runs for every record.
+
+Names and limits come from `schemas.names`; tests hold what is written here against the models of `schemas`.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from schemas import names
+from worker.domain import identity
+from worker.domain.outcome import Outcome, OutcomeType
+from worker.domain.request import Identity, Invalid, Record, Request
+from worker.kafka.fields import LATEST, Refused, ascii_bytes, bounded, check_json, member, milliseconds, rfc3339
+
+_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+# It goes into HTTP headers: printable ASCII only, so that no line break gets through.
+_TRACESTATE = re.compile(rb"[\x20-\x7e]{1,512}")
+
+_CLOUDEVENTS = names.CLOUDEVENTS.encode()
+_CLOUDEVENTS_JSON = names.CLOUDEVENTS_JSON.encode()
+_BINARY = frozenset({names.CE_SPECVERSION, names.CE_ID, names.CE_SOURCE, names.CE_TYPE})
+_READ = _BINARY | {
+    names.CE_CORRELATIONID,
+    names.CE_TRACEPARENT,
+    names.CE_TRACESTATE,
+    names.CONTENT_TYPE,
+    names.TRACEPARENT,
+    names.TRACESTATE,
+}
+
+_Text = Callable[[str], str | None]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What is known of a request so far: all that remains of it when it turns out invalid."""
+
+    message_id: str | None = None
+    source: str = ""
+    correlation_id: str | None = None
+    terminal_id: str | None = None
+    operation: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+    def identity(self, value: bytes | None) -> Identity | None:
+        if self.message_id is None:
+            return None
+        return Identity(
+            message_id=self.message_id,
+            key=identity.idempotency_key(self.message_id, self.source),
+            fingerprint=identity.raw_fingerprint(value),
+            correlation_id=self.correlation_id or self.message_id,
+            terminal_id=self.terminal_id,
+            operation=self.operation,
+            traceparent=self.traceparent,
+            tracestate=self.tracestate,
+        )
+
+    def trace(self, parent: bytes | None, state: bytes | None) -> None:
+        """Keeps the first context that is well formed. A malformed one is ignored: tracing never costs a request."""
+        if self.traceparent is None and parent is not None and _TRACEPARENT.fullmatch(parent):
+            self.traceparent = parent.decode()
+            if state is not None and _TRACESTATE.fullmatch(state):
+                self.tracestate = state.decode()
+
+
+class _Headers:
+    """The headers we read. The first of a name counts where a repeat is harmless; `text` refuses repeats."""
+
+    __slots__ = ("_repeated", "found")
+
+    def __init__(self, record: Record, read: frozenset[str]) -> None:
+        self.found: dict[str, bytes | None] = {}
+        self._repeated: set[str] = set()
+        for name, value in record.headers:
+            if name in read:
+                if name in self.found:
+                    self._repeated.add(name)
+                else:
+                    self.found[name] = value
+
+    def text(self, name: str) -> str | None:
+        value = self.found.get(name)
+        if name in self._repeated:
+            raise Refused(f"{name}: expected one header of this name")
+        if value is None:
+            return None
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise Refused(f"{name}: expected UTF-8") from None
+
+
+class Reader:
+    """Reads requests. `operations` are the names accepted, `max_bytes` bounds a record's value."""
+
+    def __init__(
+        self, *, message_id_header: str = names.MESSAGE_ID, operations: frozenset[str], max_bytes: int = 65536
+    ) -> None:
+        self._message_id_header = message_id_header
+        self._operations = operations
+        self._max_bytes = max_bytes
+        self._read = _READ | {message_id_header}
+        self._expected_operation = f"operation: expected one of {', '.join(sorted(operations))}"
+
+    def read(self, record: Record) -> Request | Invalid:
+        """The request of a record. Whatever the record, it returns; its cost is bounded by the record's size."""
+        draft = _Draft()
+        # Never out of what RFC 3339 can say, so that it can be published.
+        requested_at = min(max(record.timestamp, 0), LATEST)
+        try:
+            return self._request(record, draft, requested_at)
+        except Refused as refused:
+            return Invalid(str(refused), record.offset, requested_at, draft.identity(record.value))
+
+    def _request(self, record: Record, draft: _Draft, requested_at: int) -> Request:
+        headers = _Headers(record, self._read)
+        found = headers.found
+        draft.trace(found.get(names.TRACEPARENT), found.get(names.TRACESTATE))
+        content_type = found.get(names.CONTENT_TYPE)
+        if content_type and content_type[: len(_CLOUDEVENTS)].lower() == _CLOUDEVENTS:
+            data = self._structured(record, draft, content_type)
+        elif not _BINARY.isdisjoint(found):
+            draft.trace(found.get(names.CE_TRACEPARENT), found.get(names.CE_TRACESTATE))
+            _attributes(draft, headers.text, names.CE_PREFIX)
+            data = self._object(record.value)
+        else:
+            data = self._plain(record, draft, headers)
+        return self._accepted(record, draft, data, requested_at)
+
+    def _structured(self, record: Record, draft: _Draft, content_type: bytes) -> dict[str, Any]:
+        if content_type.partition(b";")[0].strip().lower() != _CLOUDEVENTS_JSON:
+            raise Refused(f"{names.CONTENT_TYPE}: expected {names.CLOUDEVENTS_JSON}, the only format read")
+        envelope = self._object(record.value)
+        draft.trace(ascii_bytes(envelope.get(names.TRACEPARENT)), ascii_bytes(envelope.get(names.TRACESTATE)))
+        _attributes(draft, lambda name: member(envelope, name), "")
+        encoded = envelope.get("data_base64")
+        if encoded is None:
+            data = envelope.get("data")
+            if not isinstance(data, dict):
+                raise Refused("data: expected a JSON object")
+            return data
+        try:
+            return self._object(base64.b64decode(encoded, validate=True))
+        except (TypeError, ValueError, binascii.Error):
+            raise Refused("data_base64: expected base64") from None
+
+    def _plain(self, record: Record, draft: _Draft, headers: _Headers) -> dict[str, Any]:
+        name = self._message_id_header
+        message_id = headers.text(name)
+        if message_id is not None:
+            draft.message_id = bounded(message_id, name, names.MAX_MESSAGE_ID)
+        draft.trace(headers.found.get(names.CE_TRACEPARENT), headers.found.get(names.CE_TRACESTATE))
+        draft.correlation_id = _correlation_id(headers.text, names.CE_CORRELATIONID)
+        data = self._object(record.value)
+        if message_id is None:
+            message_id = member(data, "message_id")
+            if message_id is None:
+                raise Refused(f"message ID: expected the header {name}, the member message_id, or a CloudEvent")
+            draft.message_id = bounded(message_id, "message_id", names.MAX_MESSAGE_ID)
+        return data
+
+    def _object(self, value: bytes | None) -> dict[str, Any]:
+        if value is None:
+            raise Refused("value: expected a JSON object, not null")
+        if len(value) > self._max_bytes:
+            raise Refused(f"value: expected at most {self._max_bytes} bytes")
+        try:
+            document = orjson.loads(value)  # bounds the depth by itself, at 1024
+        except orjson.JSONDecodeError:
+            raise Refused("value: expected JSON in UTF-8") from None
+        if not isinstance(document, dict):
+            raise Refused("value: expected a JSON object")
+        return document
+
+    def _accepted(self, record: Record, draft: _Draft, data: dict[str, Any], requested_at: int) -> Request:
+        terminal_id = bounded(member(data, "terminal_id"), "terminal_id", names.MAX_TERMINAL_ID)
+        draft.terminal_id = terminal_id
+        operation = bounded(member(data, "operation"), "operation", names.MAX_TERMINAL_ID)
+        draft.operation = operation
+        if operation not in self._operations:
+            raise Refused(self._expected_operation)
+        parameters = data.get("parameters")
+        if parameters is not None:
+            if not isinstance(parameters, dict):
+                raise Refused("parameters: expected an object")
+            check_json(parameters, names.MAX_DEPTH)
+        expires_at = member(data, "expires_at")
+        message_id = draft.message_id
+        assert message_id is not None  # noqa: S101 - every shape has refused by now
+        return Request(
+            message_id=message_id,
+            key=identity.idempotency_key(message_id, draft.source),
+            fingerprint=identity.fingerprint(terminal_id, operation, parameters, expires_at),
+            terminal_id=terminal_id,
+            operation=operation,
+            parameters=parameters,
+            expires_at=None if expires_at is None else milliseconds(expires_at, "expires_at"),
+            correlation_id=draft.correlation_id or message_id,
+            requested_at=requested_at,
+            offset=record.offset,
+            traceparent=draft.traceparent,
+            tracestate=draft.tracestate,
+        )
+
+
+def _attributes(draft: _Draft, text: _Text, prefix: str) -> None:
+    """The attributes of a CloudEvent. The id comes first: with it, even an event refused below gets its outcome."""
+    draft.message_id = bounded(text(prefix + "id"), prefix + "id", names.MAX_MESSAGE_ID)
+    draft.source = bounded(text(prefix + "source"), prefix + "source", names.MAX_SOURCE)
+    draft.correlation_id = _correlation_id(text, prefix + "correlationid")
+    if text(prefix + "specversion") != names.SPEC_VERSION:
+        raise Refused(f"{prefix}specversion: expected {names.SPEC_VERSION}")
+    if text(prefix + "type") != names.REQUESTED:
+        raise Refused(f"{prefix}type: expected {names.REQUESTED}")
+
+
+def _correlation_id(text: _Text, name: str) -> str | None:
+    correlation_id = text(name)
+    return None if correlation_id is None else bounded(correlation_id, name, names.MAX_MESSAGE_ID)
+
+
+_FIXED_HEADERS = {
+    status: [
+        (names.CE_SPECVERSION, names.SPEC_VERSION.encode()),
+        (names.CE_TYPE, event_type.encode()),
+        (names.CE_DATASCHEMA, (names.SCHEMA_PREFIX + event_type).encode()),
+        (names.CONTENT_TYPE, names.JSON.encode()),
+    ]
+    for status, event_type in names.OUTCOME_TYPES.items()
+}
+
+
+def encode_outcome(
+    outcome: Outcome, *, source: str, traceparent: str | None, tracestate: str | None
+) -> tuple[bytes | None, bytes, list[tuple[str, bytes]]]:
+    """Key, value and headers of an outcome's record. The trace context is that of the span that publishes it."""
+    occurred_at = rfc3339(outcome.occurred_at)
+    headers = [
+        *_FIXED_HEADERS[outcome.type.value],
+        (names.CE_ID, identity.event_id(outcome.key, names.OUTCOME_TYPES[outcome.type.value]).encode()),
+        (names.CE_SOURCE, source.encode()),
+        (names.CE_TIME, occurred_at.encode()),
+        (names.CE_CAUSATIONID, outcome.message_id.encode()),
+        (names.CE_CORRELATIONID, outcome.correlation_id.encode()),
+    ]
+    key = outcome.record_key
+    if outcome.terminal_id is not None:
+        key = outcome.terminal_id.encode()
+        headers.append((names.CE_SUBJECT, key))
+    if traceparent is not None:
+        headers.append((names.TRACEPARENT, traceparent.encode()))
+        if tracestate is not None:
+            headers.append((names.TRACESTATE, tracestate.encode()))
+    return key, orjson.dumps(_value(outcome, occurred_at)), headers
+
+
+def _value(outcome: Outcome, occurred_at: str) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "message_id": outcome.message_id,
+        "idempotency_key": outcome.key,
+        "status": outcome.type.value,
+        "terminal_id": outcome.terminal_id,
+        "operation": outcome.operation,
+        "requested_at": rfc3339(outcome.requested_at),
+        "occurred_at": occurred_at,
+    }
+    if outcome.operation_id is not None:
+        value["operation_id"] = outcome.operation_id
+    if outcome.failure is not None:
+        failure = outcome.failure
+        error: dict[str, Any] = {"reason": failure.reason.value, "message": failure.message}
+        if failure.http_status is not None:
+            error["http_status"] = failure.http_status
+        if failure.code is not None:
+            error["code"] = failure.code
+        value["error"] = error
+    if outcome.api is not None:
+        if outcome.type is OutcomeType.COMPLETED and "result" in outcome.api.body:
+            value["result"] = outcome.api.body["result"]
+        value["terminal_operation"] = outcome.api.body
+    return value

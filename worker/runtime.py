@@ -1,0 +1,295 @@
+"""Builds the parts, runs them, and stops them in order."""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from worker import __version__
+from worker.clock import Clock
+from worker.dintero.api import Api
+from worker.dintero.transport import build_transport
+from worker.domain.entry import State
+from worker.domain.partition import Partition
+from worker.engine import Engine
+from worker.http.server import Server
+from worker.kafka import topics as kafka_topics
+from worker.kafka.commit import LedgerCommitter
+from worker.kafka.connection import within
+from worker.kafka.group import SESSION_TIMEOUT, Group
+from worker.kafka.producer import PlainProducer, Producer, TransactionalProducer
+from worker.kafka.restore import restore
+from worker.kafka.wire import Reader
+from worker.settings import Settings, accounts
+from worker.supervisor import Supervisor, SupervisorState
+from worker.telemetry import export
+from worker.telemetry.metrics import Metrics, PartitionFigures
+from worker.telemetry.tracing import build_tracing
+
+log = structlog.get_logger(__name__)
+
+# Restores at once: each fills a fetch buffer.
+_RESTORES = 4
+# What stopping has left for the API's connections, telemetry and the HTTP server, once the partitions are settled.
+_CLOSE = 2.0
+
+
+class Runtime:
+    """One worker. `run` returns when it was asked to stop and everything in flight is settled."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._started = time.monotonic()
+        self._stopping = asyncio.Event()
+        self._partitions = 0
+        self._restores = asyncio.Semaphore(_RESTORES)
+        topics, group = settings.topics, settings.kafka_group_id
+        resource = export.resource(__version__)
+        self._metrics = Metrics(
+            resource,
+            requests_topic=topics.requests,
+            outcomes_topic=topics.outcomes,
+            dead_letters_topic=topics.dead_letters,
+            group_id=group,
+            api_url=settings.dintero_base_url,
+        )
+        self._metrics.observe(self._figures)
+        self._tracing = build_tracing(
+            resource,
+            requests_topic=topics.requests,
+            outcomes_topic=topics.outcomes,
+            group_id=group,
+            event_source=settings.worker_event_source,
+        )
+        self._transport = build_transport(
+            settings.dintero_transport,
+            request_timeout=settings.dintero_request_timeout,
+            max_connections=settings.dintero_max_in_flight,
+        )
+        self._api = Api(
+            accounts(settings),
+            base_url=settings.dintero_base_url,
+            transport=self._transport,
+            request_timeout=settings.dintero_request_timeout,
+            max_in_flight=settings.dintero_max_in_flight,
+            max_requests_per_second=settings.dintero_max_requests_per_second,
+            tracing=self._tracing,
+            metrics=self._metrics,
+        )
+        self._reader = Reader(
+            message_id_header=settings.kafka_message_id_header,
+            operations=settings.operations,
+            max_bytes=settings.worker_max_request_bytes,
+        )
+        self._group = Group(
+            settings.connection,
+            topic=topics.requests,
+            group_id=group,
+            supervise=self._supervise,
+            drain_timeout=settings.worker_shutdown_timeout,
+            metrics=self._metrics,
+        )
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Raises TopicsError when the topics are not fit to run on, PortTaken when the HTTP port is not free."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        server = Server(self._settings.worker_http_host, self._settings.worker_http_port, self)
+        try:
+            await server.start()
+            log.info("worker_started", version=__version__, http_port=server.port)
+            if await self._verify_topics():
+                await self._group.run()
+        finally:
+            await self._close(server)
+        log.info("worker_stopped")
+
+    def _stop(self, number: int) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        self._stopping.set()
+        self._group.stop()
+
+    async def _verify_topics(self) -> bool:
+        """Wait for brokers as long as it takes; False when asked to stop meanwhile."""
+        said = False
+        while not self._stopping.is_set():
+            try:
+                self._partitions = await kafka_topics.verify(
+                    self._settings.connection, self._settings.topics, command="terminal-worker topics create"
+                )
+                return True
+            except (KafkaError, OSError, TimeoutError) as error:
+                if not said:
+                    log.warning("brokers_unreachable", why=str(error) or type(error).__name__, retrying="every second")
+                said = True
+                await within(1.0, self._stopping.wait())
+        return False
+
+    async def _close(self, server: Server) -> None:
+        await self._api.aclose(_CLOSE)
+        await within(_CLOSE, self._transport.aclose())
+        await self._tracing.stop(_CLOSE)
+        await self._metrics.stop(_CLOSE)
+        await server.stop(_CLOSE)
+
+    # -- partitions ---------------------------------------------------------------------------------------------
+
+    def _supervise(self, number: int, changed: Callable[[], None]) -> Supervisor:
+        def changed_here() -> None:
+            self._api.share(max(1, len(self._group.supervisors)) / max(1, self._partitions))
+            changed()
+
+        return Supervisor(number, opener=self._open, changed=changed_here, failed=self._metrics.engine_failure)
+
+    @asynccontextmanager
+    async def _open(self, number: int) -> AsyncIterator[Engine]:
+        """Fence, restore, build; in this order (rule 5). Leaving throws the producer away."""
+        settings = self._settings
+        producer = self._producer(number)
+        try:
+            async with self._restores:
+                began = time.monotonic()
+                await producer.start()
+                restored = await restore(
+                    settings.connection,
+                    settings.topics,
+                    number,
+                    group=settings.kafka_group_id,
+                    start_at_end=settings.kafka_auto_offset_reset == "latest",
+                )
+                clock = Clock()
+                clock.not_before(restored.position.time)
+                partition = Partition(settings.policy, random.random, restored.position)
+                # In a thread, as it may be a hundred thousand entries; nobody else knows the partition yet.
+                await asyncio.to_thread(partition.restore, restored.entries, restored.ended, clock.now())
+            if restored.lost:
+                log.error("requests_lost_to_retention", partition=number, records=restored.lost)
+            self._metrics.restored(time.monotonic() - began, restored.records)
+            log.info(
+                "partition_restored",
+                partition=number,
+                position=restored.position.offset,
+                unfinished=partition.backlog,
+                records=restored.records,
+                seconds=round(time.monotonic() - began, 3),
+            )
+            yield Engine(
+                number,
+                partition,
+                committer=LedgerCommitter(
+                    number,
+                    producer=producer,
+                    topics=settings.topics,
+                    group=settings.kafka_group_id,
+                    source=settings.worker_event_source,
+                    tracing=self._tracing,
+                    metrics=self._metrics,
+                ),
+                api=self._api,
+                reader=self._reader,
+                clock=clock,
+                proof_age=SESSION_TIMEOUT / 2,
+                tracing=self._tracing,
+                metrics=self._metrics,
+            )
+        finally:
+            await producer.close()
+
+    def _producer(self, number: int) -> Producer:
+        settings = self._settings
+        if settings.worker_delivery == "at_least_once":
+            return PlainProducer(settings.connection)
+        transactional_id = f"{settings.kafka_group_id}-{settings.kafka_requests_topic}-{number}"
+        return TransactionalProducer(settings.connection, transactional_id)
+
+    # -- the view (HTTP) ----------------------------------------------------------------------------------------
+
+    def live(self) -> tuple[bool, str]:
+        """That this is answered shows that the loop moves; brokers and the API are no reason to restart."""
+        return True, "live"
+
+    def ready(self) -> tuple[bool, str]:
+        if not self._group.joined:
+            return False, f"not a member of the group: {self._group.error or 'joining'}"
+        for number, supervisor in sorted(self._group.supervisors.items()):
+            if supervisor.state is not SupervisorState.RUNNING:
+                return False, f"partition {number} is {supervisor.state.value}: {supervisor.error or 'restoring'}"
+        return True, "ready"
+
+    def metrics(self) -> bytes:
+        return self._metrics.render()
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "worker": {
+                "version": __version__,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "uptime_s": round(time.monotonic() - self._started, 1),
+                "group": self._settings.kafka_group_id,
+                "topic": self._settings.kafka_requests_topic,
+                "delivery": self._settings.worker_delivery,
+                "joined": self._group.joined,
+                "error": self._group.error,
+            },
+            "partitions": [self._partition_status(number) for number in sorted(self._group.supervisors)],
+            "accounts": self._api.status(),
+        }
+
+    def _partition_status(self, number: int) -> dict[str, Any]:
+        supervisor = self._group.supervisors[number]
+        status: dict[str, Any] = {"partition": number, "state": supervisor.state.value, "error": supervisor.error}
+        engine = supervisor.engine
+        if engine:
+            partition = engine.partition
+            counts = dict.fromkeys(State, 0)
+            for entry in partition.entries():
+                counts[entry.state] += 1
+            status |= {
+                "offset": partition.committed_position.offset,
+                "lag": self._group.lag(number),
+                "backlog": partition.backlog,
+                "paused": partition.full,
+                "lanes": partition.lanes,
+                "queued": counts[State.QUEUED],
+                "creating": counts[State.CREATING],
+                "pending": counts[State.PENDING],
+                "oldest_pending_age_s": _oldest_pending_age(partition),
+                "finished_remembered": partition.remembered,
+            }
+        return status
+
+    def _figures(self) -> list[PartitionFigures]:
+        """Read by the metrics exporter, possibly from another thread: from copies, in one step each."""
+        figures = []
+        for number, supervisor in list(self._group.supervisors.items()):
+            engine = supervisor.engine
+            if engine:
+                status = self._partition_status(number)
+                figures.append(
+                    PartitionFigures(
+                        number,
+                        pending=status["pending"],
+                        queued=status["queued"],
+                        paused=status["paused"],
+                        lag=status["lag"],
+                        oldest_pending_age=status["oldest_pending_age_s"],
+                    )
+                )
+        return figures
+
+
+def _oldest_pending_age(partition: Partition) -> float | None:
+    since = [entry.pending_at for entry in partition.entries() if entry.pending_at is not None]
+    return max(0.0, round(time.time() - min(since) / 1000, 1)) if since else None

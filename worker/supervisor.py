@@ -1,0 +1,130 @@
+"""A supervisor owns one assigned partition: opens it, runs its engine, and opens it again after a doubt."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from enum import Enum
+
+import structlog
+from aiokafka.errors import BrokerResponseError, KafkaError, ProducerFenced
+
+from worker.engine import Engine
+from worker.kafka.ledger import LedgerRefusedError
+
+log = structlog.get_logger(__name__)
+
+# Failures of the same kind in a row, with not one commit between, after which only a person can help.
+_HALT_AFTER = 6
+_LONGEST_BACK_OFF = 30.0
+# Fenced though the group says the partition is ours: if we are the zombie, a heartbeat (every 3 s) will soon say so,
+# and opening again before it does would fence the rightful owner.
+_FENCED_BACK_OFF = 5.0
+
+Opener = Callable[[int], AbstractAsyncContextManager[Engine]]
+"""Opens a partition: fence, restore, engine. On leaving, the producer is thrown away."""
+
+
+class SupervisorState(Enum):
+    OPENING = "opening"
+    RUNNING = "running"
+    BACKING_OFF = "backing_off"
+    HALTED = "halted"
+
+
+class Supervisor:
+    """Runs until closed. `engine` is there exactly while the partition can work; `changed` tells when that changes."""
+
+    def __init__(
+        self, number: int, *, opener: Opener, changed: Callable[[], None], failed: Callable[[str], None]
+    ) -> None:
+        self.number = number
+        self.engine: Engine | None = None
+        self.state = SupervisorState.OPENING
+        self.error: str | None = None
+        self._opener = opener
+        self._changed = changed
+        self._failed = failed
+        self._nudge = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name=f"partition-{number}")
+
+    def reopen(self, why: str) -> None:
+        """Throw the engine away and restore: what the consumer reads no longer fits it."""
+        if self.engine:
+            self.engine.doubt(why)
+
+    def suspend(self) -> None:
+        if self.engine:
+            self.engine.suspend()
+
+    def resume(self) -> None:
+        """Still ours after a rebalance."""
+        self._nudge.set()
+        if self.engine:
+            self.engine.resume()
+
+    async def close(self) -> None:
+        """End at once; what is not committed is left to the next owner."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        in_a_row = 0
+        while True:
+            self.state = SupervisorState.OPENING
+            committed_before = proved = False
+            try:
+                async with self._opener(self.number) as engine:
+                    self._serve(engine)
+                    try:
+                        await engine.run()
+                    finally:
+                        committed_before, proved = engine.has_committed, engine.proved
+                        self.engine = None
+                        self._changed()
+            except LedgerRefusedError as refused:
+                self._halt(str(refused))
+                return
+            except Exception as error:  # noqa: BLE001 - any doubt ends the engine, never the worker (rule 6)
+                in_a_row = 1 if committed_before else in_a_row + 1
+                if in_a_row >= _HALT_AFTER and not _is_brokers_trouble(error):
+                    self._halt(f"the same failure {in_a_row} times running: {_describe(error)}")
+                    return
+                fenced_as_owner = isinstance(error, ProducerFenced) and proved
+                await self._back_off(error, in_a_row, _FENCED_BACK_OFF if fenced_as_owner else None)
+
+    def _serve(self, engine: Engine) -> None:
+        if self.error:
+            log.info("partition_recovered", partition=self.number)
+        self.engine, self.state, self.error = engine, SupervisorState.RUNNING, None
+        self._changed()
+
+    def _halt(self, why: str) -> None:
+        self.state, self.error = SupervisorState.HALTED, why
+        self._failed("halted")
+        log.error("partition_halted", partition=self.number, why=why)
+
+    async def _back_off(self, error: Exception, in_a_row: int, fixed: float | None) -> None:
+        longest = min(_LONGEST_BACK_OFF, 0.1 * 2 ** min(in_a_row, 10))
+        delay = fixed if fixed is not None else longest * random.uniform(0.5, 1.0)
+        description = _describe(error)
+        if self.error != description:  # one line for each change, however long brokers stay away
+            log.warning("partition_in_doubt", partition=self.number, why=description, reopening_in_s=round(delay, 2))
+        self.state, self.error = SupervisorState.BACKING_OFF, description
+        self._failed(type(error).__name__)
+        self._nudge.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._nudge.wait(), delay)
+
+
+def _is_brokers_trouble(error: Exception) -> bool:
+    """Passes by itself, so it never halts a partition, however long it lasts."""
+    if isinstance(error, TimeoutError | ProducerFenced | OSError):
+        return True
+    return isinstance(error, KafkaError) and (error.retriable or not isinstance(error, BrokerResponseError))
+
+
+def _describe(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
