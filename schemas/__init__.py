@@ -2,6 +2,7 @@
 
 from schemas import names
 from schemas.dead_letter import DeadLetterHeaders
+from schemas.json_schema import documents
 from schemas.operation import EndOfDayOperation, EndOfDayResult, OpenOperation, TerminalOperation
 from schemas.outcome import OUTCOME, Completed, Created, Error, Failed, Outcome, OutcomeHeaders
 from schemas.request import PlainRequest, RequestData, RequestEvent, RequestHeaders
@@ -23,5 +24,6 @@ __all__ = [
     "RequestEvent",
     "RequestHeaders",
     "TerminalOperation",
+    "documents",
     "names",
 ]

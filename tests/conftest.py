@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.system import System
 from tests.support.topics import create_topics
-from worker.demo.broker import BrokerUnavailable, KafkaBroker
+from worker.demo.broker import BrokerUnavailableError, KafkaBroker
 
 _SYSTEM = pytest.StashKey[System]()
 
@@ -19,7 +19,7 @@ def kafka() -> Iterator[KafkaBroker]:
     try:
         broker = KafkaBroker()
         broker.start()
-    except BrokerUnavailable as error:
+    except BrokerUnavailableError as error:
         if os.environ.get("CI") == "true":
             pytest.fail(f"No Kafka in CI: {error}", pytrace=False)
         pytest.skip(str(error))

@@ -74,10 +74,10 @@ class Engine:
         self._wake = asyncio.Event()
         self._next_commit: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
-        self._spans: list[Span] = []
+        self._taken: list[tuple[Span, float]] = []
         self._in_flight: set[Entry] = set()
         self._proved_at = -float("inf")
-        self._rebalanced_at = clock.boot()
+        self._rebalanced_at = -float("inf")
         self._prove = True  # the first commit makes the position durable and shows that nobody has fenced us
         self._suspended = False
         self._closed = False
@@ -142,9 +142,9 @@ class Engine:
         self._closed = True
         if self._timer:
             self._timer.cancel()
-        for span in self._spans:
+        for span, _ in self._taken:
             span.end(error="discarded")
-        self._spans.clear()
+        self._taken.clear()
         if not self._next_commit.done():
             self._next_commit.set_result(None)
 
@@ -174,7 +174,7 @@ class Engine:
             if record.key is None or record.key != incoming.terminal_id.encode():
                 self._metrics.misrouted()
             span, incoming = self._tracing.process(incoming, self.number)
-            self._spans.append(span)
+            self._taken.append((span, self._clock.boot()))
         acceptance = self.partition.accept(incoming, record, now)
         if acceptance is Acceptance.ACCEPTED:
             return
@@ -194,12 +194,15 @@ class Engine:
         if commit is None:
             return 0
         self._prove = False
-        spans, self._spans = self._spans, []
+        taken, self._taken = self._taken, []
+        error: str | None = "not_committed"
         try:
             await self._committer.commit(commit)
+            error = None
         finally:
-            for span in spans:
-                span.end()
+            for span, taken_at in taken:
+                span.end(error=error)
+                self._metrics.processed(self._clock.boot() - taken_at)
         self._proved_at = began
         self._metrics.commit(self._clock.boot() - began, commit.size)
         self.partition.committed(commit, self._clock.now())

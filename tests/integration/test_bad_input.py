@@ -19,7 +19,7 @@ _VALUES = {
     "no object": b"[1, 2]",
     "wrong types": b'{"terminal_id": 7, "operation": ["end_of_day"], "parameters": "x"}',
     "an unknown operation": b'{"terminal_id": "P11223351-T0001", "operation": "explode"}',
-    "a megabyte of nested lists": b"[" * 500_000 + b"]" * 500_000,
+    "deeply nested lists": b"[" * 400_000 + b"]" * 400_000,
     "no UTF-8": b'{"terminal_id": "\xff\xfe", "operation": "end_of_day"}',
 }
 _NAMELESS = {
@@ -49,6 +49,19 @@ def test_invalid_requests_come_back_byte_for_byte_and_stop_nothing(system: Syste
     assert set(ends) == {*named, *message_ids([before, after])}
     assert {ends[what]["error"]["reason"] for what in named} == {"invalid_request"}
     assert set(system.executions()) == set(message_ids([before, after]))
+
+
+def test_a_record_as_large_as_brokers_take_comes_back_cut_and_says_so(system: System) -> None:
+    large = Message(_TERMINAL, b"[" * 500_000 + b"]" * 500_000, (("message-id", b"large"),))
+    system.start_ready_worker()
+    system.send([large])
+    (letter,) = system.dead_letters(1)
+    assert letter.header("dead-letter-truncated") == "value"
+    assert large.value is not None
+    assert letter.value is not None
+    assert large.value.startswith(letter.value)
+    assert len(letter.value) > 800_000
+    assert letter.key == large.key
 
 
 def test_an_invalid_request_sent_twice_fails_once(system: System) -> None:

@@ -14,8 +14,8 @@ _KILL_EVERY = 3.0
 
 def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(system: System) -> None:
     requests = [request(terminal) for _ in range(5) for terminal in terminals(30)]
-    system.simulator.change({"latency": 0.05, "completion_max": 0.5})
     first = system.start_ready_worker()
+    system.simulator.change({"latency": 0.05, "completion_max": 0.5})
     system.send(requests)
     system.outcomes_of(requests[:1])
     first.kill()
@@ -29,8 +29,8 @@ def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(system: System)
 
 def test_three_workers_of_which_one_dies_every_few_seconds_lose_and_repeat_nothing(system: System) -> None:
     requests = [request(terminal) for _ in range(10) for terminal in terminals(60)]
-    system.simulator.change({"latency": 0.05, "completion_min": 0.5, "completion_max": 1.5})
     workers = [system.start_ready_worker() for _ in range(3)]
+    system.simulator.change({"latency": 0.05, "completion_min": 0.5, "completion_max": 1.5})
     system.send(requests)
     for victim in range(4):
         time.sleep(_KILL_EVERY)  # the rhythm of the deaths is what is tested

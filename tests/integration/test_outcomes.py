@@ -62,10 +62,10 @@ def test_the_correlation_id_is_the_message_id_unless_given(system: System) -> No
 
 
 def test_what_the_api_or_the_terminal_refuses_ends_as_failed(system: System) -> None:
-    system.simulator.change({"reject": "*-T0001", "fail": "*-T0002", "timeout": "*-T0003"})
     refused, failing, silent, good = (request(f"P11223351-T000{number}") for number in (1, 2, 3, 4))
     sent = [refused, failing, silent, good]
     system.start_ready_worker()
+    system.simulator.change({"reject": "*-T0001", "fail": "*-T0002", "timeout": "*-T0003"})
     system.send(sent)
     outcomes = system.outcomes_of(sent)
     assert_promises_kept(sent, outcomes)

@@ -10,6 +10,8 @@ from tests.support.requests import all_final
 from tests.support.topics import Topics, named_topics
 from worker.demo.process import Process, SimulatorProcess, WorkerProcess, clean_environment
 
+_API = ("--completion-min", "0.05", "--completion-max", "0.2", "--no-busy")
+
 
 class System:
     """Every process it starts, it ends. Made by the `system` fixture."""
@@ -24,12 +26,10 @@ class System:
 
     @property
     def simulator(self) -> SimulatorProcess:
-        """The API, started at its first use: fast, and it counts overlapping operations instead of refusing them."""
+        """The API: fast, and it counts overlapping operations instead of refusing them. Started at its first use."""
         if self._simulator is None:
-            self._simulator = SimulatorProcess(self._folder / "simulator.log")
+            self._simulator = SimulatorProcess(self._folder / "simulator.log", *_API)
             self._own(self._simulator)
-            self._simulator.wait_until_ready()
-            self._simulator.change({"completion_min": 0.05, "completion_max": 0.2, "busy": False})
         return self._simulator
 
     def environment(self, **settings: str) -> dict[str, str]:
@@ -57,7 +57,9 @@ class System:
         return worker
 
     def start_ready_worker(self, **settings: str) -> WorkerProcess:
+        """And the simulator is ready too; both start at the same time."""
         worker = self.start_worker(**settings)
+        self.simulator.wait_until_ready()
         worker.wait_until_ready()
         return worker
 

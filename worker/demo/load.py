@@ -100,16 +100,12 @@ class Sender:
     def __init__(self, client: Mapping[str, str], topic: str) -> None:
         self._producer = Producer({**client, "partitioner": "murmur2_random", "linger.ms": 0})
         self._topic = topic
-        self.lost = 0
 
     def send(self, record: Sent) -> None:
         headers: list[tuple[str, str | bytes | None]] = list(record.headers.items())
-        self._producer.produce(self._topic, record.value, record.key, headers=headers, on_delivery=self._delivered)
+        self._producer.produce(self._topic, record.value, record.key, headers=headers)
         self._producer.poll(0)
 
     def close(self) -> None:
-        """Waits until the broker has everything; what it has not is added to `lost`."""
-        self.lost += self._producer.flush(_FLUSH_TIMEOUT)
-
-    def _delivered(self, error: object, _: object) -> None:
-        self.lost += error is not None
+        """Waits, for a while, until the broker has everything."""
+        self._producer.flush(_FLUSH_TIMEOUT)

@@ -17,7 +17,7 @@ _STOP_TIMEOUT = 20.0
 _POLL = 0.05
 
 
-class ProcessFailed(Exception):
+class ProcessFailedError(Exception):
     """A process ended, or did not get ready in time. The message ends with its last words."""
 
 
@@ -42,7 +42,7 @@ class Process:
         return self._popen.poll() is None
 
     def wait(self, timeout: float = _STOP_TIMEOUT) -> int:
-        """The exit code, negative for a signal. Raises ProcessFailed if it still runs after `timeout` seconds."""
+        """The exit code, negative for a signal. Raises ProcessFailedError if it still runs after `timeout` seconds."""
         try:
             return self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -72,8 +72,8 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
 
-    def failure(self, what: str) -> ProcessFailed:
-        return ProcessFailed(f"{self.name} {what}. Its last words: {self.tail() or 'none'}")
+    def failure(self, what: str) -> ProcessFailedError:
+        return ProcessFailedError(f"{self.name} {what}. Its last words: {self.tail() or 'none'}")
 
     def tail(self, size: int = 2000) -> str:
         with self.log.open("rb") as file:
@@ -99,7 +99,7 @@ class HttpProcess(Process):
         self.url = f"http://127.0.0.1:{port}"
 
     def wait_until_answers(self, path: str, timeout: float) -> None:
-        """Returns when `path` answers 200. Raises ProcessFailed if it ends first, or after `timeout` seconds."""
+        """Returns when `path` answers 200. Raises ProcessFailedError if it ends first, or after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if not self.running:
@@ -134,11 +134,11 @@ class WorkerProcess(HttpProcess):
 
 
 class SimulatorProcess(HttpProcess):
-    """`terminal-worker simulate`: the API, on loopback."""
+    """`terminal-worker simulate` with these options: the API, on loopback."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *options: str) -> None:
         (port,) = free_ports(1)
-        arguments = ["simulate", "--host", "127.0.0.1", "--port", str(port)]
+        arguments = ["simulate", "--host", "127.0.0.1", "--port", str(port), *options]
         super().__init__("the simulator", arguments, port, log, clean_environment())
 
     def wait_until_ready(self, timeout: float = 30.0) -> None:

@@ -17,7 +17,7 @@ _LINE_EVERY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """One look at the whole. `lanes`, `pending` and `latencies` (seconds) are None while nobody can tell."""
+    """One look at the whole. `expected` final outcomes; `lanes`, `pending` and `latencies` (seconds) may be unknown."""
 
     planned: int
     sent: int
@@ -62,7 +62,7 @@ class View:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(f"[dim]{self._seconds():5.1f} s[/]  {text}", soft_wrap=True)
+        self._console.print(f"[dim]{self._seconds():5.1f} s[/] {text}", soft_wrap=True)
 
     def show(self, numbers: Numbers) -> None:
         if self._console.is_terminal:
@@ -87,9 +87,10 @@ class View:
 
 
 def _line(numbers: Numbers) -> str:
+    """The most telling ones, in what 80 columns hold."""
     return (
         f"sent {numbers.sent}  created {numbers.created}  completed {numbers.completed}  failed {numbers.failed}"
-        f"  lanes {_known(numbers.lanes)}  pending {_known(numbers.pending)}  p50 {_milliseconds(numbers, 0)}"
+        f"  pending {_known(numbers.pending)}  p50 {_latency(numbers, 0)}"
     )
 
 
@@ -97,16 +98,14 @@ def _panel(numbers: Numbers) -> Panel:
     bars = Table.grid(padding=(0, 1))
     for name, done, total in (
         ("requests sent", numbers.sent, numbers.planned),
-        ("created", numbers.created, numbers.expected),
         ("finished", numbers.completed + numbers.failed, numbers.expected),
     ):
         bars.add_row(name, ProgressBar(total=total, completed=done, width=40), f"{done} of {total}")
     facts = Table.grid(padding=(0, 3))
-    facts.add_row(f"lanes [b]{_known(numbers.lanes)}[/]", f"pending [b]{_known(numbers.pending)}[/]")
-    facts.add_row(f"completed [green]{numbers.completed}[/]", f"failed [yellow]{numbers.failed}[/]")
-    facts.add_row(
-        f"request to created: p50 [b]{_milliseconds(numbers, 0)}[/]", f"p99 [b]{_milliseconds(numbers, 1)}[/]"
-    )
+    facts.add_row(f"created [b]{numbers.created}[/]", f"lanes [b]{_known(numbers.lanes)}[/]")
+    facts.add_row(f"completed [green]{numbers.completed}[/]", f"pending [b]{_known(numbers.pending)}[/]")
+    facts.add_row(f"failed [yellow]{numbers.failed}[/]")
+    facts.add_row(f"request to created: p50 [b]{_latency(numbers, 0)}[/]", f"p99 [b]{_latency(numbers, 1)}[/]")
     return Panel(Group(bars, "", facts), title="terminal operations", width=_WIDTH)
 
 
@@ -114,5 +113,5 @@ def _known(number: int | None) -> str:
     return "-" if number is None else str(number)
 
 
-def _milliseconds(numbers: Numbers, which: int) -> str:
-    return "-" if numbers.latencies is None else f"{numbers.latencies[which] * 1000:.0f} ms"
+def _latency(numbers: Numbers, which: int) -> str:
+    return "-" if numbers.latencies is None else f"{numbers.latencies[which]:.2f} s"

@@ -143,6 +143,8 @@ class Account:
         try:
             for resent in (0, 1):
                 token = await self._tokens.get()
+                if self._closing:
+                    return _not_sent(call, "closing")
                 if not call.door():
                     return _not_sent(call, "door_closed")
                 sent = True

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import httpx
 import orjson
+import structlog
 
 from worker.dintero.answers import read_exception, retry_after
 from worker.dintero.call import Credentials
@@ -18,6 +19,8 @@ USABLE = 0.9
 """Part of its lifetime for which a token is used: it must still be good when the request that carries it arrives."""
 RENEWAL_PAUSE = 5.0
 """Seconds after an early renewal that failed, at least."""
+
+log = structlog.get_logger(__name__)
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}", re.ASCII)
 
@@ -54,7 +57,7 @@ class Tokens:
         self._token: str | None = None
         self._renew_at = 0.0
         self._usable_until = 0.0
-        self._renewal: asyncio.Task[TokenError | None] | None = None
+        self._renewal: asyncio.Task[str | TokenError] | None = None
 
     async def get(self) -> str:
         """A token that is good as far as we know. Does not suspend while there is one; raises `TokenError`."""
@@ -64,12 +67,10 @@ class Tokens:
                 self._renewing()
             return self._token
         # Shielded: the one who gives up waiting must not take the token from the others.
-        error = await asyncio.shield(self._renewing())
-        if error is not None:
-            raise TokenError(error.cause, error.retry_after)
-        if self._token is None:
-            raise TokenError("token_refused")
-        return self._token
+        renewed = await asyncio.shield(self._renewing())
+        if isinstance(renewed, TokenError):
+            raise TokenError(renewed.cause, renewed.retry_after)
+        return renewed
 
     def invalidate(self, token: str) -> None:
         """The API refused this token. One that came since stays."""
@@ -81,12 +82,12 @@ class Tokens:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
 
-    def _renewing(self) -> asyncio.Task[TokenError | None]:
+    def _renewing(self) -> asyncio.Task[str | TokenError]:
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.create_task(self._renew())
         return self._renewal
 
-    async def _renew(self) -> TokenError | None:
+    async def _renew(self) -> str | TokenError:
         asked_at = self._clock()
         try:
             received = await self._client.token(self._account, self._credentials())
@@ -95,12 +96,15 @@ class Tokens:
             error = TokenError("token_" + read_exception(reason).cause)
         except TokenError as reason:
             error = reason
+        except Exception:
+            log.exception("token_renewal_failed", account=self._account)
+            error = TokenError("token_internal_error")
         else:
             # Counted from before the request: the token cannot be younger than we think.
             self._token = token
             self._usable_until = asked_at + lifetime * USABLE
             self._renew_at = asked_at + lifetime * (0.5 + self._random() / 10)
-            return None
+            return token
         pause = max(RENEWAL_PAUSE * (1 + self._random()), (error.retry_after or 0) / 1000)
         self._renew_at = self._clock() + pause
         return error

@@ -10,7 +10,7 @@ from enum import Enum
 
 from worker.domain.answer import Answer, Operation, Verdict
 from worker.domain.commit import Commit, DeadLetter, Ended, Position
-from worker.domain.entry import Entry, State
+from worker.domain.entry import Entry, ForbiddenTransitionError, State
 from worker.domain.finished import Finished
 from worker.domain.lanes import Lanes
 from worker.domain.outcome import DeadLetterReason, Failure, Outcome, OutcomeType, Reason
@@ -103,8 +103,10 @@ class Partition:
         """The answer to what `due` gave."""
         if entry.state is State.CREATING:
             self._create_answered(entry, answer, now)
-        else:
+        elif entry.state is State.PENDING:
             self._poll_answered(entry, answer, now)
+        else:
+            raise ForbiddenTransitionError(f"{entry.state.name} entries are not asked about ({entry.request.key})")
 
     def may_create(self, entry: Entry, now: int) -> bool:
         """The domain's part of the door: asked in the same step as the send."""

@@ -15,7 +15,7 @@ _STYLE = """
 --good:#7ddba5;--good-back:#12351f;--bad:#ff9aa2;--bad-back:#45161b;--wait:#f3c969;--wait-back:#3d2d0a;--accent:#9db8ff}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--back);color:var(--text);font:15px/1.5 system-ui,sans-serif}
-main{max-width:72rem;margin:0 auto;padding:2rem 1.25rem}
+main{max-width:80rem;margin:0 auto;padding:2rem 1.25rem}
 header{display:flex;flex-wrap:wrap;align-items:baseline;gap:.5rem 1rem;margin-bottom:1.5rem}
 h1{font-size:1.5rem;margin:0;letter-spacing:-.01em}
 h2{font-size:1.05rem;margin:0 0 .75rem}
@@ -26,12 +26,12 @@ dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%}
 caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
-th,td{text-align:left;padding:.45rem .75rem;border-bottom:1px solid var(--line);white-space:nowrap;
+th,td{text-align:left;padding:.45rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap;
 font-variant-numeric:tabular-nums}
 thead th{color:var(--faint);font-size:.85rem;font-weight:600}
 tbody tr:last-child>*{border-bottom:0}
 td.number,th.number{text-align:right}
-td.long{white-space:normal;min-width:14rem}
+td.long{white-space:normal;min-width:12rem}
 .badge{display:inline-block;padding:.05rem .6rem;border-radius:1rem;font-size:.85rem;font-weight:600}
 .good{color:var(--good);background:var(--good-back)}
 .bad{color:var(--bad);background:var(--bad-back)}

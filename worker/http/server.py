@@ -83,6 +83,7 @@ class Server:
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
             _application(self._view),
+            http="httptools",
             log_config=None,
             access_log=False,
             lifespan="off",

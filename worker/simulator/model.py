@@ -103,9 +103,6 @@ class Simulation:
         _trim(self._tokens)
         return {"access_token": token, "token_type": "Bearer", "expires_in": lifetime}
 
-    def revoke_tokens(self) -> None:
-        self._tokens.clear()
-
     def create(self, bearer: str, key: str | None, content: object) -> bytes:
         """The create's answer, executed now or replayed as it first was. Raises `ApiError`."""
         self.counters.creates += 1

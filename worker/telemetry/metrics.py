@@ -19,8 +19,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from worker.telemetry import export
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 # Those of the semantic conventions; the SDK's own are made for milliseconds.
 _SHORT = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _COMMIT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
@@ -229,7 +227,7 @@ class Metrics:
         self._snapshot = snapshot
 
     def render(self) -> bytes:
-        """All of it as Prometheus text, of the type `CONTENT_TYPE`."""
+        """All of it as Prometheus text."""
         return generate_latest(self._registry)
 
     async def stop(self, timeout: float) -> None:

@@ -44,6 +44,11 @@ def test_each_event_of_a_request_has_an_id_of_its_own() -> None:
 def test_the_fingerprint_ignores_the_order_of_members_and_nothing_else() -> None:
     assert fingerprint("P1-T1", "end_of_day", {"a": 1}, None) == "cf42ec68ad4430aa99e48f9837320cfd"
     assert fingerprint("T", "op", {"a": 1, "b": 2}, None) == fingerprint("T", "op", {"b": 2, "a": 1}, None)
-    variants = [("T", "op", {}, None), ("T", "op", None, None), ("T2", "op", None, None), ("T", "op2", None, None)]
-    variants.append(("T", "op", None, "2026-01-01T00:00:00Z"))
+    variants: list[tuple[str, str, object, object]] = [
+        ("T", "op", {}, None),
+        ("T", "op", None, None),
+        ("T2", "op", None, None),
+        ("T", "op2", None, None),
+        ("T", "op", None, "2026-01-01T00:00:00Z"),
+    ]
     assert len({fingerprint(*variant) for variant in variants}) == len(variants)

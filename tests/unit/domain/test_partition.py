@@ -14,10 +14,12 @@ from tests.unit.domain.support import (
     invalid,
     request,
 )
-from worker.domain.entry import State
+from worker.domain.commit import Commit, Position
+from worker.domain.entry import Entry, State
 from worker.domain.outcome import DeadLetterReason
-from worker.domain.partition import Acceptance
+from worker.domain.partition import Acceptance, Partition
 from worker.domain.policy import Policy
+from worker.kafka import ledger
 
 
 def test_nothing_is_asked_before_its_creating_is_committed() -> None:
@@ -304,11 +306,12 @@ def test_the_position_is_written_even_when_nothing_else_is() -> None:
 def test_a_full_partition_says_so_until_something_finishes() -> None:
     driver = Driver(Policy(backlog_limit=2))
     first = driver.creating(request("m-0"))
-    assert not driver.partition.full
+    full = [driver.partition.full]
     driver.accept(request("m-1", offset=1))
-    assert driver.partition.full
+    full.append(driver.partition.full)
     driver.answer(first, REFUSED)
-    assert not driver.partition.full
+    full.append(driver.partition.full)
+    assert full == [False, True, False]
 
 
 def test_a_far_expiry_does_not_keep_finished_entries_in_memory() -> None:
@@ -330,3 +333,78 @@ def test_a_thousand_expired_requests_of_one_lane_end_without_recursion() -> None
     driver.commit()
     assert driver.partition.backlog == 0
     assert {told[2] for told in driver.told()[1:]} == {"expired"}
+
+
+def _restored(driver: Driver, *entries: Entry) -> Driver:
+    """What the next owner sees of these entries, through the ledger's own records."""
+    replay = ledger.Replay(group="g", topic="t")
+    commit = Commit(Position(9, 8, START, driver.now), entries=list(entries))
+    for key, value in ledger.encode(commit, group="g", topic="t"):
+        replay.add(key, value)
+    position, found, ended = replay.result()
+    assert position is not None
+    partition = Partition(POLICY, lambda: 0.0, position)
+    partition.restore(found, ended, driver.now)
+    next_owner = Driver(partition=partition)
+    next_owner.now = driver.now
+    return next_owner
+
+
+def test_a_restored_create_may_have_run_so_a_refusal_leaves_it_unconfirmed() -> None:
+    driver = Driver()
+    next_owner = _restored(driver, driver.creating(request()))
+    (again,) = next_owner.due()
+    next_owner.answer(again, REFUSED)
+    next_owner.commit()
+    assert next_owner.told() == [("m-1", "failed", "unconfirmed")]
+
+
+def test_a_restored_create_past_its_timeout_is_asked_once_more_and_then_given_up() -> None:
+    driver = Driver()
+    entry = driver.creating(request())
+    driver.now += POLICY.create_timeout + HOUR
+    next_owner = _restored(driver, entry)
+    (again,) = next_owner.due()
+    assert next_owner.partition.may_create(again, next_owner.now)
+    next_owner.answer(again, UNKNOWN)
+    next_owner.due()
+    next_owner.commit()
+    assert next_owner.told() == [("m-1", "failed", "unconfirmed")]
+
+
+def test_a_restored_create_past_its_window_or_expiry_is_not_asked_again() -> None:
+    for expires_at, later in ((None, POLICY.idempotency_window), (START + SECOND, 2 * SECOND)):
+        driver = Driver()
+        entry = driver.creating(request(expires_at=expires_at))
+        driver.now += later
+        next_owner = _restored(driver, entry)
+        assert next_owner.due() == []
+        next_owner.commit()
+        assert next_owner.told() == [("m-1", "failed", "unconfirmed")]
+
+
+def test_a_restored_pending_operation_is_polled_and_never_created_again() -> None:
+    driver = Driver()
+    next_owner = _restored(driver, driver.pending(request()))
+    (again,) = next_owner.due()
+    assert (again.state, again.operation_id) == (State.PENDING, "op-1")
+    next_owner.answer(again, gave(again, "COMPLETED"))
+    next_owner.commit()
+    assert next_owner.told() == [("m-1", "completed", None)]
+
+
+def test_a_restored_lane_keeps_the_order_of_its_requests() -> None:
+    driver = Driver()
+    driver.creating(request("m-0", offset=0))
+    for offset in (1, 2, 3):
+        driver.accept(request(f"m-{offset}", offset=offset))
+    in_any_order = sorted(driver.partition.entries(), key=lambda entry: entry.request.offset % 2)
+    next_owner = _restored(driver, *in_any_order)
+    started = []
+    while asks := next_owner.due() or (next_owner.partition.backlog and next_owner.wait_for_due()) or []:
+        for entry in asks:
+            if entry.state is State.CREATING:
+                started.append(entry.request.message_id)
+            next_owner.answer(entry, gave(entry, "COMPLETED"))
+        next_owner.commit()
+    assert started == ["m-0", "m-1", "m-2", "m-3"]

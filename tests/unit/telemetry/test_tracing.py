@@ -3,8 +3,12 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
+from threading import Thread
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -194,6 +198,35 @@ async def test_spans_are_recorded_where_an_endpoint_asks_for_them_and_a_dead_one
     started = time.monotonic()
     await built.stop(0.2)
     assert time.monotonic() - started < 2
+
+
+async def test_spans_reach_a_collector_by_http(environment: pytest.MonkeyPatch) -> None:
+    received: Queue[tuple[str, ExportTraceServiceRequest]] = Queue()
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            received.put((self.path, ExportTraceServiceRequest.FromString(body)))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        Thread(target=collector.serve_forever, daemon=True).start()
+        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        built = tracing.build_tracing(export.resource("1"), **NAMES)
+        built.publish(OUTCOME).end()
+        await built.stop(5)
+        path, request = received.get(timeout=5)
+        collector.shutdown()
+    (resource_spans,) = request.resource_spans
+    assert path == "/v1/traces"
+    assert [span.name for scope in resource_spans.scope_spans for span in scope.spans] == ["send outcomes"]
+    named = {attribute.key: attribute.value.string_value for attribute in resource_spans.resource.attributes}
+    assert named["service.version"] == "1"
 
 
 @pytest.mark.parametrize(

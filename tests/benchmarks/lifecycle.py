@@ -1,0 +1,121 @@
+"""What one request costs the worker, and how long it takes: real Kafka, the simulator, one worker process.
+
+    python -m tests.benchmarks.lifecycle [requests]
+
+CPU is the worker's own (user and system), for a full lifecycle: create, one poll, two outcomes, exactly once. Latency
+is measured apart, one request at a time on an idle worker, from sending the request's record to reading its `created`
+under `read_committed`; the simulator answers at once. The machine is shared: compare figures of one run only.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from tests.support.requests import request
+from tests.support.system import System
+from tests.support.topics import create_topics
+from worker.demo.broker import KafkaBroker
+from worker.demo.process import WorkerProcess
+
+_IDLE_REQUESTS = 60
+_TIMEOUT = 180.0
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    with KafkaBroker() as broker, tempfile.TemporaryDirectory() as folder:
+        system = System(broker.bootstrap, Path(folder))
+        try:
+            create_topics(system.bootstrap, system.topics)
+            system.simulator.change({"completion_min": 0.3, "completion_max": 0.3, "busy": True})
+            worker = system.start_worker(
+                OTEL_SDK_DISABLED="true",
+                WORKER_LOG_LEVEL="WARNING",
+                WORKER_POLL_INITIAL_DELAY="1s",
+                WORKER_POLL_MAX_DELAY="2s",
+                WORKER_BACKLOG_LIMIT="100000",
+                DINTERO_MAX_IN_FLIGHT="64",
+            )
+            worker.wait_until_ready()
+            _throughput(system, worker, 500)  # warm: connections, token, caches
+            seconds, cpu, polls = _throughput(system, worker, count)
+            print(f"lifecycles            {count}")
+            print(f"lifecycles a second   {count / seconds:.0f}")
+            print(f"worker CPU each       {cpu / count * 1e6:.0f} us")
+            print(f"API calls each        {polls / count:.2f}")
+            latencies = _idle_latencies(system)
+            ordered = sorted(latencies)
+            print(f"idle, to `created`    p50 {statistics.median(latencies) * 1e3:.1f} ms")
+            print(f"                      p90 {ordered[int(len(ordered) * 0.9)] * 1e3:.1f} ms")
+        finally:
+            system.close()
+
+
+def _throughput(system: System, worker: WorkerProcess, count: int) -> tuple[float, float, int]:
+    """Seconds, CPU seconds of the worker and calls of the API for that many requests, each of its own terminal."""
+    requests = [request(f"P11223351-B{number}") for number in range(count)]
+    reader = _reader(system)
+    calls = system.simulator.get("/_simulator")["requests"]
+    began, cpu = time.monotonic(), _cpu(worker)
+    system.send(requests)
+    finals = 0
+    while finals < count:
+        assert time.monotonic() - began < _TIMEOUT, f"{finals} of {count} finished in {_TIMEOUT:.0f} s"
+        for outcome in reader.consume(2_000, 0.1):
+            finals += b'"status":"created"' not in (outcome.value() or b"")
+    seconds, cpu = time.monotonic() - began, _cpu(worker) - cpu
+    reader.close()
+    return seconds, cpu, system.simulator.get("/_simulator")["requests"] - calls
+
+
+def _idle_latencies(system: System) -> list[float]:
+    reader, producer = _reader(system), Producer({"bootstrap.servers": system.bootstrap, "linger.ms": 0})
+    latencies = []
+    for number in range(_IDLE_REQUESTS):
+        asked = request(f"P11223351-L{number}")
+        began = time.monotonic()
+        producer.produce(system.topics.requests, key=asked.key, value=asked.value, headers=list(asked.headers))
+        producer.poll(0)
+        while not any(outcome.key() == asked.key for outcome in _created(reader)):
+            assert time.monotonic() - began < _TIMEOUT, "no `created`"
+        latencies.append(time.monotonic() - began)
+    producer.flush(10)
+    reader.close()
+    return latencies
+
+
+def _created(reader: Consumer) -> list[KafkaMessage]:
+    return [outcome for outcome in reader.consume(1, 1.0) if b'"status":"created"' in (outcome.value() or b"")]
+
+
+def _reader(system: System) -> Consumer:
+    """Reads outcomes from now on."""
+    reader = Consumer(
+        {
+            "bootstrap.servers": system.bootstrap,
+            "group.id": "benchmark",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 5,
+        }
+    )
+    partitions = reader.list_topics(system.topics.outcomes, timeout=10).topics[system.topics.outcomes].partitions
+    reader.assign([TopicPartition(system.topics.outcomes, partition, OFFSET_END) for partition in partitions])
+    reader.consume(1, 1.0)  # the assignment takes effect with the first read
+    return reader
+
+
+def _cpu(worker: WorkerProcess) -> float:
+    pid = worker.get("/status")["worker"]["pid"]
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Every test of this folder runs over both transports."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import httpx
+import pytest
+
+from tests.unit.dintero.support import Caller
+from worker.dintero.transport import build_transport
+from worker.simulator.server import serve
+from worker.simulator.settings import Settings
+
+CallerTo = Callable[[str], AbstractAsyncContextManager[Caller]]
+Simulate = Callable[[Settings], AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture(params=["pyreqwest", "httpx"])
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncBaseTransport]:
+    transport = build_transport(request.param, request_timeout=0.5, connect_timeout=0.2, max_connections=10)
+    yield transport
+    await transport.aclose()
+
+
+@pytest.fixture
+def caller_to(transport: httpx.AsyncBaseTransport) -> CallerTo:
+    """A caller of the API at an address."""
+
+    @asynccontextmanager
+    async def caller_to(url: str) -> AsyncIterator[Caller]:
+        caller = Caller(transport, base_url=url)
+        try:
+            yield caller
+        finally:
+            await caller.api.aclose(1)
+
+    return caller_to
+
+
+@pytest.fixture
+def simulate() -> Simulate:
+    """The simulator on a free port; gives its address."""
+
+    @asynccontextmanager
+    async def simulate(settings: Settings) -> AsyncIterator[str]:
+        ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(serve("127.0.0.1", 0, settings, ready.set_result, seed=1))
+        try:
+            yield f"http://127.0.0.1:{await asyncio.wait_for(ready, 5)}"
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+
+    return simulate

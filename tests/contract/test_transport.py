@@ -1,0 +1,86 @@
+"""What the errors of a transport promise: whether the request can have been sent."""
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from tests.contract.scripted import CUT, response, scripted
+from worker.dintero.transport import MAX_BODY, ResponseTooLarge
+
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+async def _post(transport: httpx.AsyncBaseTransport, url: str) -> httpx.Response:
+    parsed = httpx.URL(url)
+    headers = httpx.Headers({"Host": parsed.netloc.decode(), "Content-Length": "2"})
+    return await transport.handle_async_request(
+        httpx.Request("POST", parsed, headers=headers, stream=httpx.ByteStream(b"{}"), extensions={"target": b"/x?y=z"})
+    )
+
+
+async def test_target_and_body_arrive(transport: httpx.AsyncBaseTransport) -> None:
+    async with scripted(response(200, b"hello")) as server:
+        answer = await _post(transport, server.url)
+    assert await answer.aread() == b"hello"
+    assert server.requests[0].startswith(b"post /x?y=z http/1.1\r\n")
+    assert server.requests[0].count(b"content-length: 2\r\n") == 1
+    assert server.requests[0].count(b"host: ") == 1
+
+
+async def test_a_refused_connection_was_not_sent(transport: httpx.AsyncBaseTransport) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        with pytest.raises(httpx.ConnectError):
+            await _post(transport, f"http://127.0.0.1:{deaf.getsockname()[1]}")
+
+
+async def test_a_failed_tls_handshake_was_not_sent(transport: httpx.AsyncBaseTransport) -> None:
+    async def speak_no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(400, b""))
+        writer.close()
+
+    async with await asyncio.start_server(speak_no_tls, "127.0.0.1", 0) as server:
+        with pytest.raises(httpx.ConnectError):
+            await _post(transport, f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+
+async def test_a_connection_not_made_in_time_was_not_sent(transport: httpx.AsyncBaseTransport) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for connection in waiting:
+            connection.setblocking(False)
+            connection.connect_ex(full.getsockname())
+        with pytest.raises(httpx.ConnectTimeout):
+            await _post(transport, f"http://127.0.0.1:{full.getsockname()[1]}")
+        for connection in waiting:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        (CUT, httpx.TransportError),
+        (None, httpx.ReadTimeout),
+        (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", httpx.RemoteProtocolError),
+        (response(200, b"half")[:-2], httpx.TransportError),
+        (response(200, b" " * (MAX_BODY + 1)), ResponseTooLarge),
+    ],
+)
+async def test_after_any_other_error_it_may_have_been(
+    transport: httpx.AsyncBaseTransport, script: bytes | None, error: type[Exception]
+) -> None:
+    async with scripted(script) as server:
+        with pytest.raises(error) as raised:
+            await _post(transport, server.url)
+    assert not isinstance(raised.value, NOT_SENT)
+    assert len(server.requests) == 1
+
+
+async def test_a_body_at_the_bound_is_given(transport: httpx.AsyncBaseTransport) -> None:
+    async with scripted(response(200, b" " * MAX_BODY)) as server:
+        answer = await _post(transport, server.url)
+    assert len(await answer.aread()) == MAX_BODY
