@@ -101,7 +101,7 @@ class Runtime:
     # -- life ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Raises TopicsError when the topics are not fit to run on, PortTaken when the HTTP port is not free."""
+        """Raises TopicsError when the topics are not fit to run on, ListenError when the HTTP port is not free."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)

@@ -33,8 +33,7 @@ def main() -> None:
         system = System(broker.bootstrap, Path(folder))
         try:
             create_topics(system.bootstrap, system.topics)
-            system.simulator.change({"completion_min": 0.3, "completion_max": 0.3, "busy": True})
-            worker = system.start_worker(
+            worker = system.start_ready_worker(
                 OTEL_SDK_DISABLED="true",
                 WORKER_LOG_LEVEL="WARNING",
                 WORKER_POLL_INITIAL_DELAY="1s",
@@ -42,7 +41,7 @@ def main() -> None:
                 WORKER_BACKLOG_LIMIT="100000",
                 DINTERO_MAX_IN_FLIGHT="64",
             )
-            worker.wait_until_ready()
+            system.simulator.change({"completion_min": 0.3, "completion_max": 0.3, "busy": True})
             _throughput(system, worker, 500)  # warm: connections, token, caches
             seconds, cpu, polls = _throughput(system, worker, count)
             print(f"lifecycles            {count}")

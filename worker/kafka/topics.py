@@ -96,7 +96,7 @@ def _mismatch(topics: Topics, counts: dict[str, int]) -> list[str]:
 
 
 async def _wrong_cleanup(admin: Any, state_topic: str) -> list[str]:
-    resource = ConfigResource(ConfigResourceType.TOPIC, state_topic, {"cleanup.policy": None})
+    resource = ConfigResource(ConfigResourceType.TOPIC, state_topic)
     policy = None
     for response in await admin.describe_configs([resource]):
         for _, _, _, _, entries in response.resources:
