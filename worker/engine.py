@@ -22,9 +22,9 @@ log = structlog.get_logger(__name__)
 
 # A transaction begun sooner after the last one's end meets CONCURRENT_TRANSACTIONS and waits a whole back-off (24 ms).
 _SHORTEST_GAP = 0.005
-# Under load fewer, larger commits cost less for each record.
-_LOADED_GAP = 0.025
-_LOADED_SIZE = 40
+# Under load fewer, larger commits cost less: each costs about 1.2 ms of CPU and 8 us a record.
+_GAP_PER_RECORD = 0.001
+_LONGEST_GAP = 0.05
 # Entries asked about in one step of the loop: a restore may find thousands due, and heartbeats must go on.
 _ASK_AT_ONCE = 200
 
@@ -121,7 +121,7 @@ class Engine:
                     raise self._bug
                 size = await self._commit_gathered()
                 ended_at = self._loop.time()
-                gap = _LOADED_GAP if size > _LOADED_SIZE else _SHORTEST_GAP
+                gap = min(_LONGEST_GAP, _SHORTEST_GAP + size * _GAP_PER_RECORD)
                 self._tick()
         finally:
             self.close()

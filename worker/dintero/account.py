@@ -17,7 +17,6 @@ from worker.dintero.client import Client
 from worker.dintero.tokens import TokenError, Tokens
 from worker.domain.answer import Answer, Verdict
 
-PREPARE_TIMEOUT = 30.0
 POLL_TURN = 4
 """Every so many calls, a waiting poll goes before the creates: lanes wait for it."""
 SCOPE_MEMORY = 3600.0
@@ -134,8 +133,7 @@ class Account:
     async def _ask(self, call: Call) -> Answer:
         """Never raises: a call without an answer would be lost, and its lane with it."""
         try:
-            async with asyncio.timeout(PREPARE_TIMEOUT):
-                await call.prepare()
+            await call.prepare()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it was, nothing is sent
             log.info("call_withheld", idempotency_key=call.entry.request.key, error=type(error).__name__)
             return _not_sent(call, "not_prepared")

@@ -30,7 +30,7 @@ class Call:
     kind: CallKind
     entry: Entry
     prepare: Callable[[], Awaitable[None]]
-    """Awaited once the call has its slot, before the door. Raising withholds the call; so does taking over 30 s."""
+    """Awaited once the call has its slot, before the door. Raising withholds the call. Its owner bounds its time."""
     door: Callable[[], bool]
     """Asked in the same synchronous step as each send. False: nothing is sent, and the answer is WITHHELD."""
     done: Callable[[Entry, Answer], None]

@@ -6,7 +6,6 @@ not sent. After every other error it may have been.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Literal, cast
 
@@ -14,7 +13,6 @@ import httpx
 from pyreqwest import exceptions
 from pyreqwest.client import ClientBuilder
 from pyreqwest.http import HeaderMap
-from pyreqwest.response import ResponseBodyReader
 
 MAX_BODY = 1024 * 1024
 
@@ -55,7 +53,7 @@ class StockTransport(httpx.AsyncBaseTransport):
             async with asyncio.timeout(self._request_timeout):
                 response = await self._inner.handle_async_request(request)
                 try:
-                    body = await _read(aiter(cast(httpx.AsyncByteStream, response.stream)), request)
+                    body = await _read(cast(httpx.AsyncByteStream, response.stream), request)
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -94,12 +92,15 @@ class PyreqwestTransport(httpx.AsyncBaseTransport):
         try:
             response = await streamed.__aenter__()
             try:
-                body = await _read(_chunks(response.body_reader), request)
+                # One call reads to the end, or past the bound; each further call would cost a switch of threads.
+                body = bytes(await response.body_reader.read(MAX_BODY + 1) or b"")
             finally:
                 await streamed.__aexit__(None, None, None)
         except exceptions.PyreqwestError as error:
             raise _translate(error, request) from None
-        return httpx.Response(response.status, headers=_headers(response.headers), stream=body)
+        if len(body) > MAX_BODY:
+            raise _too_large(request)
+        return httpx.Response(response.status, headers=_headers(response.headers), stream=httpx.ByteStream(body))
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -112,20 +113,19 @@ def _target(request: httpx.Request) -> str:
     return f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}"
 
 
-async def _chunks(reader: ResponseBodyReader) -> AsyncIterator[bytes]:
-    while (chunk := await reader.read_chunk()) is not None:
-        yield bytes(chunk)
-
-
-async def _read(chunks: AsyncIterator[bytes], request: httpx.Request) -> httpx.ByteStream:
+async def _read(stream: httpx.AsyncByteStream, request: httpx.Request) -> httpx.ByteStream:
     received: list[bytes] = []
     size = 0
-    async for chunk in chunks:
+    async for chunk in stream:
         size += len(chunk)
         if size > MAX_BODY:
-            raise ResponseTooLarge(f"the answer is over {MAX_BODY} bytes", request=request)
+            raise _too_large(request)
         received.append(chunk)
     return httpx.ByteStream(b"".join(received))
+
+
+def _too_large(request: httpx.Request) -> ResponseTooLarge:
+    return ResponseTooLarge(f"the answer is over {MAX_BODY} bytes", request=request)
 
 
 def _headers(received: HeaderMap) -> httpx.Headers:
