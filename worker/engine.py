@@ -90,13 +90,14 @@ class Engine:
         self._decide(lambda: self._accept_all(records))
 
     def suspend(self) -> None:
-        """The group is rebalancing: nobody knows who owns the partition next, so no new creates."""
+        """The group is rebalancing, or we are stopping: ask nothing new until `resume`."""
         self._suspended = True
 
     def resume(self) -> None:
         """Still ours after a rebalance. Somebody else may have owned it meanwhile: a commit must show otherwise."""
         self._suspended = False
         self._rebalanced_at = self._clock.boot()
+        self._tick()
 
     def doubt(self, why: str) -> None:
         """End this engine: somebody saw that its state no longer fits the world."""
@@ -121,7 +122,7 @@ class Engine:
                     raise self._bug
                 size = await self._commit_gathered()
                 ended_at = self._loop.time()
-                gap = min(_LONGEST_GAP, _SHORTEST_GAP + size * _GAP_PER_RECORD)
+                gap = min(_LONGEST_GAP, max(_SHORTEST_GAP, size * _GAP_PER_RECORD))
                 self._tick()
         finally:
             self.close()
@@ -254,7 +255,7 @@ class Engine:
             self._timer.cancel()
             self._timer = None
         next_due = self.partition.next_due
-        if next_due is not None:
+        if next_due is not None and not self._suspended:
             seconds = min(60.0, max(0.0, (next_due - self._clock.now()) / 1000))
             self._timer = self._loop.call_later(seconds, self._tick)
 

@@ -54,10 +54,6 @@ class Supervisor:
         if self.engine:
             self.engine.doubt(why)
 
-    def suspend(self) -> None:
-        if self.engine:
-            self.engine.suspend()
-
     def resume(self) -> None:
         """Still ours after a rebalance."""
         self._nudge.set()

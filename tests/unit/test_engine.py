@@ -192,6 +192,18 @@ async def test_a_suspended_engine_asks_nothing_new_but_takes_answers(world: Worl
     assert world.calls.waiting == []
 
 
+async def test_what_came_due_while_suspended_is_asked_once_it_is_resumed(world: World) -> None:
+    call = await world.first_create()
+    world.engine.suspend()
+    call.done(call.entry, NOT_RUN)
+    world.boot += 60
+    world.engine.accept([record(1)])
+    await world.until(lambda: world.engine.partition.committed_position.offset == 2)
+    assert world.calls.waiting == []
+    world.engine.resume()
+    await world.until(lambda: len(world.calls.waiting) == 2)
+
+
 async def test_settling_waits_for_the_creates_in_flight_no_longer_than_it_may(world: World) -> None:
     await world.first_create()
     world.engine.suspend()

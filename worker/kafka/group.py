@@ -31,6 +31,8 @@ _POLL_RECORDS = 500
 _OFFSETS_EVERY = 1.0
 # How long a rebalance waits for answers in flight, so that the next owner of a partition asks nothing twice.
 _SETTLE = 2.0
+# A rebalance that takes longer waits for a member that is gone, and gives our partitions to nobody meanwhile: work on.
+_PATIENCE = 3.0
 
 SuperviseFn = Callable[[int, Callable[[], None]], Supervisor]
 
@@ -60,6 +62,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         self._parked: BaseException | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._patience: asyncio.TimerHandle | None = None
         self.supervisors: dict[int, Supervisor] = {}
         self.joined = False
         self.error: str | None = None
@@ -114,6 +117,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             self.joined = False
             offsets.cancel()
+            if self._patience:
+                self._patience.cancel()
             await self._close_all(self.supervisors.values())
             self.supervisors.clear()
             self._sought.clear()
@@ -129,7 +134,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             enable_auto_commit=False,
             isolation_level="read_committed",
             session_timeout_ms=int(SESSION_TIMEOUT * 1000),
-            heartbeat_interval_ms=3_000,
+            heartbeat_interval_ms=1_000,  # how soon the others hear of a rebalance
             rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
             request_timeout_ms=_REBALANCE_TIMEOUT_MS + 10_000,
             fetch_max_wait_ms=100,  # resume() and seek() wait for the fetch in flight
@@ -182,12 +187,10 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
     # -- rebalances: called by aiokafka's coordination task. Nothing may leak from here (trap T7) ---------------
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self.joined = False
         try:
-            for supervisor in self.supervisors.values():
-                supervisor.suspend()
             if self.supervisors:
                 await within(_SETTLE + 1.0, self.settle(_SETTLE))
+            self._patience = asyncio.get_running_loop().call_later(_PATIENCE, self._resume)
         except BaseException as error:  # noqa: BLE001
             self._parked = error
 
@@ -195,6 +198,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         # First, in one step: the fetcher has begun already, from wherever it pleases (trap T3).
         assigned = list(assigned)
         try:
+            if self._patience:
+                self._patience.cancel()
             self._consumer.pause(*assigned)
             for tp in assigned:
                 self._consumer.seek(tp, 0)
@@ -209,14 +214,17 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             closing = asyncio.create_task(self._close_all(lost))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-        for supervisor in self.supervisors.values():
-            supervisor.resume()
+        self._resume()
         for number in numbers - set(self.supervisors):
             self.supervisors[number] = self._supervise(number, self._steer_all)
         self._offsets.clear()
         self.joined = True
         log.info("partitions_assigned", partitions=sorted(numbers), lost=sorted(s.number for s in lost))
         self._steer_all()
+
+    def _resume(self) -> None:
+        for supervisor in self.supervisors.values():
+            supervisor.resume()
 
     async def _close_all(self, supervisors: Iterable[Supervisor]) -> None:
         await asyncio.gather(*(supervisor.close() for supervisor in supervisors))
