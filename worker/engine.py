@@ -266,7 +266,9 @@ class Engine:
     def _answered(self, entry: Entry, answer: Answer) -> None:
         if answer.verdict in (Verdict.UNKNOWN, Verdict.NOT_RUN, Verdict.BUSY):
             self._metrics.retry(answer.cause)
-            log.info("asking_again", cause=answer.cause, message_id=entry.request.message_id, partition=self.number)
+            # In an outage every entry asks again, for hours: only what may have run is worth a line each time.
+            say = log.info if answer.verdict is Verdict.UNKNOWN else log.debug
+            say("asking_again", cause=answer.cause, message_id=entry.request.message_id, partition=self.number)
         self.partition.answered(entry, answer, self._clock.now())
         self._set_timer()
 

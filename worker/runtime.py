@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 # Restores at once: each fills a fetch buffer.
 _RESTORES = 4
+# Of the shutdown timeout, the part that answers in flight get; the rest is for closing what may hang.
+_DRAIN_SHARE = 0.6
 # What stopping has left for the API's connections, telemetry and the HTTP server, once the partitions are settled.
 _CLOSE = 2.0
 
@@ -70,13 +72,15 @@ class Runtime:
             group_id=group,
             event_source=settings.worker_event_source,
         )
+        credentials = accounts(settings)
         self._transport = build_transport(
             settings.dintero_transport,
             request_timeout=settings.dintero_request_timeout,
-            max_connections=settings.dintero_max_in_flight,
+            # The limit is each account's own: none may wait for another's connections. Tokens take one more.
+            max_connections=(settings.dintero_max_in_flight + 1) * len(credentials),
         )
         self._api = Api(
-            accounts(settings),
+            credentials,
             base_url=settings.dintero_base_url,
             transport=self._transport,
             request_timeout=settings.dintero_request_timeout,
@@ -95,7 +99,7 @@ class Runtime:
             topic=topics.requests,
             group_id=group,
             supervise=self._supervise,
-            drain_timeout=settings.worker_shutdown_timeout,
+            drain_timeout=settings.worker_shutdown_timeout * _DRAIN_SHARE,
             metrics=self._metrics,
         )
 
@@ -112,10 +116,24 @@ class Runtime:
             _spare_the_collector()
             log.info("worker_started", version=__version__, http_port=server.port)
             if await self._verify_topics():
-                await self._group.run()
+                await self._run_group()
         finally:
             await self._close(server)
         log.info("worker_stopped")
+
+    async def _run_group(self) -> None:
+        """Until it has drained after a stop, or the time for that is over."""
+        group = asyncio.create_task(self._group.run(), name="group")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
+        await asyncio.wait([group, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await asyncio.wait([group], timeout=self._settings.worker_shutdown_timeout)
+        if not group.done():
+            log.warning("shutdown_cut_off", after_s=self._settings.worker_shutdown_timeout)
+            group.cancel()
+            await asyncio.wait([group])
+        if not group.cancelled():
+            group.result()
 
     def _stop(self, number: int) -> None:
         log.info("stopping", signal=signal.Signals(number).name)

@@ -193,6 +193,8 @@ def accounts(settings: Settings) -> dict[str, Credentials]:
         problems = invalid.errors(include_input=False, include_url=False)
         places = [f"{name}: {'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in problems]
         raise SettingsError("\n".join(places)) from None
+    if not parsed:
+        raise SettingsError(f"{name}: names no account")
     return {account: Credentials(given.client_id, given.client_secret) for account, given in parsed.items()}
 
 

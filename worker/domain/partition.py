@@ -219,13 +219,11 @@ class Partition:
             self._conclude(entry, operation, now)
 
     def _retry_create(self, entry: Entry, answer: Answer, now: int) -> None:
-        if answer.verdict is Verdict.WITHHELD:
-            delay = growing(0, self._policy.retry_initial_delay, self._policy.retry_max_delay, self._chance())
-        elif answer.retry_after is None:
-            delay = growing(entry.asked, self._policy.retry_initial_delay, self._policy.retry_max_delay, self._chance())
-            entry.asked += 1
+        if answer.verdict is Verdict.WITHHELD or answer.retry_after is not None:
+            delay = max(self._back_off(0), answer.retry_after or 0)
         else:
-            delay = answer.retry_after
+            delay = self._back_off(entry.asked)
+            entry.asked += 1
         self._timers.set(entry, min(now + delay, max(now, self._create_deadline(entry))))
 
     def _poll_answered(self, entry: Entry, answer: Answer, now: int) -> None:
@@ -275,6 +273,9 @@ class Partition:
     def _await_expiry(self, entry: Entry) -> None:
         if entry.request.expires_at is not None:
             self._timers.set(entry, entry.request.expires_at)
+
+    def _back_off(self, times: int) -> int:
+        return growing(times, self._policy.retry_initial_delay, self._policy.retry_max_delay, self._chance())
 
     def _delay(self, times: int) -> int:
         return growing(times, self._policy.poll_initial_delay, self._policy.poll_max_delay, self._chance())

@@ -66,7 +66,6 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         self.supervisors: dict[int, Supervisor] = {}
         self.joined = False
         self.error: str | None = None
-        self.polled_at = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -153,7 +152,6 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _poll(self, consumer: Any) -> None:
         """Hand over what has come. There is no await between the fetch and the engines, so no rebalance either."""
-        self.polled_at = time.monotonic()
         if self._parked:
             raise self._parked
         try:
@@ -176,11 +174,10 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _reread(self, error: Exception) -> None:
         """A partition's offset is not there. One that we sought for must restore, which finds out why."""
-        partitions = error.args[0] if error.args else ()
-        for tp in list(partitions) if isinstance(partitions, Iterable) else []:
-            number = getattr(tp, "partition", None)
-            if number in self._sought:
-                self.supervisors[number].reopen("the offset to read from is not in the topic")
+        named = error.args[0] if error.args else ()
+        for tp in [named] if isinstance(named, TopicPartition) else list(named):
+            if tp.partition in self._sought:
+                self.supervisors[tp.partition].reopen("the offset to read from is not in the topic")
         self._sought.clear()  # records drained from other partitions are lost with the error (trap T8)
         self._steer_all()
 
@@ -254,7 +251,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _commit_offsets_regularly(self) -> None:
         while True:
             await asyncio.sleep(_OFFSETS_EVERY)
-            await self._commit_offsets()
+            await within(10.0, self._commit_offsets())
 
     async def _commit_offsets(self) -> None:
         """Tell the group how far the ledgers are. A failure costs nothing: the next one tells again."""

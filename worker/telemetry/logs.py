@@ -19,6 +19,7 @@ _STRUCK_OUT = "[redacted]"
 # Deeper than this, nothing is written: what cannot be looked through must not get out.
 _MAX_DEPTH = 8
 
+_REPETITIVE = ("aiokafka", "opentelemetry")
 _REMIND_AFTER = 600.0
 _MOST_REMEMBERED = 256
 
@@ -26,7 +27,7 @@ _MOST_REMEMBERED = 256
 def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: A002 - the word of the setting
     """Sets up structlog and the standard library's logging for the process: JSON to stdout, console to stderr.
 
-    Libraries are heard from WARNING on, whatever `level` is; OpenTelemetry's complaints once in ten minutes each.
+    Libraries are heard from WARNING on, whatever `level` is; and aiokafka and OpenTelemetry with the same once in ten minutes.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -101,7 +102,7 @@ def _serialize(event: EventDict, **_: Any) -> str:
 
 
 class SayOnce(logging.Filter):
-    """Lets each complaint of OpenTelemetry through once in ten minutes: a collector that is down stays down a while."""
+    """Lets each complaint about brokers or a collector through once in ten minutes: what is down stays so a while."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ class SayOnce(logging.Filter):
         self._said: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith("opentelemetry"):
+        if not record.name.startswith(_REPETITIVE):
             return True
         # The template, not the text: the text may hold a delay or a count that differs every time.
         key = (record.name, str(record.msg)[:128])

@@ -232,6 +232,13 @@ def test_retry_after_is_honoured() -> None:
     assert driver.partition.next_due == START + 90 * SECOND
 
 
+def test_a_retry_after_of_nothing_is_no_busy_loop() -> None:
+    driver = Driver()
+    entry = driver.creating(request())
+    driver.answer(entry, type(NOT_RUN)(NOT_RUN.verdict, retry_after=0))
+    assert driver.partition.next_due == START + POLICY.retry_initial_delay // 2
+
+
 def test_a_withheld_create_is_tried_again_soon_and_counts_as_no_attempt() -> None:
     driver = Driver()
     entry = driver.creating(request())
