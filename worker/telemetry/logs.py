@@ -27,7 +27,7 @@ _MOST_REMEMBERED = 256
 def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: A002 - the word of the setting
     """Sets up structlog and the standard library's logging for the process: JSON to stdout, console to stderr.
 
-    Libraries are heard from WARNING on, whatever `level` is; and aiokafka and OpenTelemetry with the same once in ten minutes.
+    Libraries are heard from WARNING on, whatever `level` is; the same of aiokafka or OpenTelemetry once in ten minutes.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
