@@ -60,9 +60,15 @@ class Supervisor:
         if self.engine:
             self.engine.resume()
 
+    def cancel(self) -> None:
+        """No longer ours: nothing more is sent or decided from this very step on."""
+        if self.engine:
+            self.engine.close()
+        self._task.cancel()
+
     async def close(self) -> None:
         """End at once; what is not committed is left to the next owner."""
-        self._task.cancel()
+        self.cancel()
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:

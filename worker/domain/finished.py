@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Iterator
 
+from worker.domain.identity import uuid_text
+
 
 class Finished:
     """Finished keys with their fingerprints, oldest first.
@@ -33,13 +35,8 @@ class Finished:
             packed = self._oldest_first.popleft()[1]
             del self._fingerprints[packed]
             most -= 1
-            yield _unpack(packed)
+            yield uuid_text(packed.hex())
 
 
 def _pack(key: str) -> bytes:
     return bytes.fromhex(key.replace("-", ""))
-
-
-def _unpack(packed: bytes) -> str:
-    text = packed.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

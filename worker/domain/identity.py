@@ -6,13 +6,12 @@ topic must ask the API with the same key and publish events with the same ids.
 
 import hashlib
 import re
-from uuid import UUID, uuid5
 
 import orjson
 
 # Our own name spaces: changing either would make known requests run again.
-_KEYS = UUID("6f0c2f0e-6c57-5d0b-9c1e-0e6c0d6d5a10")
-_EVENTS = UUID("0b7f3d52-3c5e-5f0a-8f39-2a9d3b1e7c44")
+_KEYS = bytes.fromhex("6f0c2f0e6c575d0b9c1e0e6c0d6d5a10")
+_EVENTS = bytes.fromhex("0b7f3d523c5e5f0a8f392a9d3b1e7c44")
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
 
@@ -25,12 +24,12 @@ def idempotency_key(message_id: str, source: str) -> str:
     """
     if _UUID.fullmatch(message_id):
         return message_id.lower()
-    return str(uuid5(_KEYS, f"{len(source)}:{source}{message_id}"))
+    return _uuid5(_KEYS, f"{len(source)}:{source}{message_id}")
 
 
 def event_id(key: str, event_type: str) -> str:
     """The `ce_id` of an outcome: the same event always has the same id, so readers can drop repeats."""
-    return str(uuid5(_EVENTS, f"{key}:{event_type}"))
+    return _uuid5(_EVENTS, f"{key}:{event_type}")
 
 
 def fingerprint(terminal_id: str, operation: str, parameters: object, expires_at: object) -> str:
@@ -42,3 +41,16 @@ def fingerprint(terminal_id: str, operation: str, parameters: object, expires_at
 def raw_fingerprint(value: bytes | None) -> str:
     """The fingerprint of a value that could not be read as a request."""
     return hashlib.blake2b(value or b"", digest_size=16).hexdigest()
+
+
+def uuid_text(digits: str) -> str:
+    """32 hex digits in a UUID's usual form."""
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _uuid5(name_space: bytes, name: str) -> str:
+    # RFC 9562, 5.5. As `uuid.uuid5`, at a fifth of its cost: it is needed for every event.
+    digest = bytearray(hashlib.sha1(name_space + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return uuid_text(digest.hex())

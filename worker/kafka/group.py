@@ -208,6 +208,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
     def _assign(self, numbers: set[int]) -> None:
         lost = [self.supervisors.pop(number) for number in set(self.supervisors) - numbers]
         if lost:
+            for supervisor in lost:
+                supervisor.cancel()
             closing = asyncio.create_task(self._close_all(lost))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)

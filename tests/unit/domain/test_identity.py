@@ -1,6 +1,6 @@
 """Keys and ids must be the same for ever: the expected values here were made once and never change."""
 
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +17,12 @@ def test_any_other_id_becomes_a_version_5_uuid_that_never_changes() -> None:
     key = idempotency_key("order-17", "/pos/1")
     assert key == "1de5c8d4-c762-5278-a03d-3efa19e038a1"
     assert UUID(key).version == 5
+
+
+@given(st.text(), st.text())
+def test_the_uuids_are_those_of_the_standard(key: str, event_type: str) -> None:
+    name_space = UUID("0b7f3d52-3c5e-5f0a-8f39-2a9d3b1e7c44")
+    assert event_id(key, event_type) == str(uuid5(name_space, f"{key}:{event_type}"))
 
 
 def test_a_uuid_in_another_form_is_not_taken_for_one() -> None:
