@@ -79,6 +79,7 @@ class Engine:
         self._proved_at = -float("inf")
         self._rebalanced_at = -float("inf")
         self._prove = True  # the first commit makes the position durable and shows that nobody has fenced us
+        self._has_committed = False
         self._suspended = False
         self._closed = False
         self._bug: Exception | None = None
@@ -106,7 +107,8 @@ class Engine:
 
     @property
     def has_committed(self) -> bool:
-        return self._proved_at > 0
+        """Something was written besides the proof, which each new engine begins with: there is progress."""
+        return self._has_committed
 
     async def run(self) -> None:
         """Commit what gathers, as long as commits succeed. Raises what the committer raised."""
@@ -206,6 +208,7 @@ class Engine:
                 self._metrics.processed(self._clock.boot() - taken_at)
         self._proved_at = began
         self._metrics.commit(self._clock.boot() - began, commit.size)
+        self._has_committed |= commit.size > 1 or commit.position.offset > self.partition.committed_position.offset
         self.partition.committed(commit, self._clock.now())
         self._report(commit)
         done, self._next_commit = self._next_commit, self._loop.create_future()

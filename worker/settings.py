@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -13,8 +13,8 @@ from pydantic import (
     SecretStr,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from worker.dintero.call import Credentials
@@ -87,7 +87,7 @@ class Settings(BaseModel):
     worker_delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     worker_backlog_limit: int = Field(default=10_000, ge=1, le=1_000_000)
     worker_poll_initial_delay: Seconds = 2.0
-    worker_poll_max_delay: Seconds = 30.0
+    worker_poll_max_delay: Seconds = Field(default=30.0, validate_default=True)
     worker_create_timeout: Seconds = 12 * 3600.0
     worker_completion_timeout: Seconds = 3600.0
     worker_shutdown_timeout: Seconds = 25.0
@@ -111,11 +111,23 @@ class Settings(BaseModel):
             raise ValueError("must be an http or https URL without user or password")
         return value.rstrip("/")
 
-    @model_validator(mode="after")
-    def _delays_fit(self) -> Self:
-        if self.worker_poll_max_delay < self.worker_poll_initial_delay:
-            raise ValueError("WORKER_POLL_MAX_DELAY must not be under WORKER_POLL_INITIAL_DELAY")
-        return self
+    @field_validator("worker_poll_max_delay")
+    @classmethod
+    def _is_not_under_the_first(cls, value: float, others: ValidationInfo) -> float:
+        if value < others.data.get("worker_poll_initial_delay", 0):
+            raise ValueError("must not be under WORKER_POLL_INITIAL_DELAY")
+        return value
+
+    @field_validator("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile")
+    @classmethod
+    def _is_readable(cls, value: str | None) -> str | None:
+        # Found only when a client is built, it would pass for brokers that cannot be reached.
+        try:
+            if value:
+                Path(value).open("rb").close()
+        except OSError as error:
+            raise ValueError(f"{value}: {error.strerror}") from None
+        return value
 
     @property
     def topics(self) -> Topics:
@@ -193,8 +205,6 @@ def accounts(settings: Settings) -> dict[str, Credentials]:
         problems = invalid.errors(include_input=False, include_url=False)
         places = [f"{name}: {'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in problems]
         raise SettingsError("\n".join(places)) from None
-    if not parsed:
-        raise SettingsError(f"{name}: names no account")
     return {account: Credentials(given.client_id, given.client_secret) for account, given in parsed.items()}
 
 
@@ -205,7 +215,10 @@ class _Account(BaseModel):
     client_secret: SecretStr = Field(min_length=1)
 
 
-_ACCOUNTS = TypeAdapter(dict[str, _Account], config=ConfigDict(hide_input_in_errors=True))
+# Not empty: without any credentials every create would be refused.
+_ACCOUNTS = TypeAdapter(
+    Annotated[dict[str, _Account], Field(min_length=1)], config=ConfigDict(hide_input_in_errors=True)
+)
 
 
 def _secrets_from_files(environment: Mapping[str, str], problems: list[str]) -> dict[str, str]:
@@ -214,10 +227,13 @@ def _secrets_from_files(environment: Mapping[str, str], problems: list[str]) -> 
         path = environment.get(f"{name}_FILE")
         if path:
             try:
-                secrets[name.lower()] = Path(path).read_text().strip()
+                secret = Path(path).read_text().strip()
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "is not text"
                 problems.append(f"{name}_FILE: {path}: {reason}")
+                continue
+            if secret:
+                secrets[name.lower()] = secret
     return secrets
 
 

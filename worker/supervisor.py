@@ -15,7 +15,8 @@ from worker.kafka.ledger import LedgerRefusedError
 
 log = structlog.get_logger(__name__)
 
-# Failures of the same kind in a row, with not one commit between, after which only a person can help.
+# Failures of the same kind in a row, with no progress between, after which only a person can help. Brokers' trouble
+# passes by itself: it counts for the back-off alone.
 _HALT_AFTER = 6
 _LONGEST_BACK_OFF = 30.0
 # Fenced though the group says the partition is ours: if we are the zombie, a heartbeat (every 3 s) will soon say so,
@@ -72,7 +73,8 @@ class Supervisor:
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        in_a_row = 0
+        in_a_row = alike = 0
+        kind: type[Exception] | None = None
         while True:
             self.state = SupervisorState.OPENING
             committed_before = proved = False
@@ -90,9 +92,12 @@ class Supervisor:
                 return
             except Exception as error:  # noqa: BLE001 - any doubt ends the engine, never the worker (rule 6)
                 in_a_row = 1 if committed_before else in_a_row + 1
-                if in_a_row >= _HALT_AFTER and not _is_brokers_trouble(error):
-                    self._halt(f"the same failure {in_a_row} times running: {_describe(error)}")
-                    return
+                if not _is_brokers_trouble(error):
+                    alike = 1 if committed_before or type(error) is not kind else alike + 1
+                    kind = type(error)
+                    if alike >= _HALT_AFTER:
+                        self._halt(f"the same failure {alike} times running: {_describe(error)}")
+                        return
                 fenced_as_owner = isinstance(error, ProducerFenced) and proved
                 await self._back_off(error, in_a_row, _FENCED_BACK_OFF if fenced_as_owner else None)
 

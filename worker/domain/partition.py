@@ -171,8 +171,9 @@ class Partition:
         """Finished requests within the dedupe window."""
         return len(self._finished)
 
-    def entries(self) -> Iterable[Entry]:
-        return self._entries.values()
+    def entries(self) -> list[Entry]:
+        """A copy, made in one step of the interpreter: the metrics exporter reads from another thread."""
+        return list(self._entries.values())
 
     # -- decisions ----------------------------------------------------------------------------------------------
 

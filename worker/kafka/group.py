@@ -214,6 +214,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
         self._resume()
+        if self._stopping.is_set():
+            numbers = set(self.supervisors)  # what is new goes to the next owner, untouched
         for number in numbers - set(self.supervisors):
             self.supervisors[number] = self._supervise(number, self._steer_all)
         self._offsets.clear()
@@ -222,6 +224,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         self._steer_all()
 
     def _resume(self) -> None:
+        if self._stopping.is_set():
+            return  # draining: a rebalance meanwhile must not begin new creates
         for supervisor in self.supervisors.values():
             supervisor.resume()
 

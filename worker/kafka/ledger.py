@@ -4,6 +4,7 @@ Keys are `position`, or an idempotency key; values are JSON with a version. Entr
 members rather than models: a restore decodes 100,000 of them while a partition waits.
 """
 
+import re
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from worker.domain.request import Request
 
 VERSION = 1
 POSITION_KEY = b"position"
+_KEY = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 LedgerRecord = tuple[bytes, bytes | None]
 
@@ -107,15 +109,27 @@ class Replay:
         entries: list[Entry] = []
         ended: list[Ended] = []
         for key, value in self._values.items():
-            members = _members(value)
-            if key == POSITION_KEY:
-                position = self._read_position(members)
-            elif members["state"] == State.FINISHED.value:
-                end = Ended(key.decode(), members["fingerprint"], members["message_id"], members["finished_at"])
-                ended.append(end)
+            try:
+                read = self._read(key, _members(value))
+            except (KeyError, TypeError, ValueError) as error:
+                message = "the state topic holds a record that is no ledger record: something else writes to it"
+                raise LedgerRefusedError(message) from error
+            if isinstance(read, Position):
+                position = read
+            elif isinstance(read, Ended):
+                ended.append(read)
             else:
-                entries.append(_read_entry(key.decode(), members))
+                entries.append(read)
         return position, entries, ended
+
+    def _read(self, key: bytes, members: dict[str, Any]) -> Position | Entry | Ended:
+        if key == POSITION_KEY:
+            return self._read_position(members)
+        if not _KEY.fullmatch(key):
+            raise ValueError("no idempotency key")
+        if members["state"] == State.FINISHED.value:
+            return Ended(key.decode(), members["fingerprint"], members["message_id"], members["finished_at"])
+        return _read_entry(key.decode(), members)
 
     def _read_position(self, members: dict[str, Any]) -> Position:
         owner = (members["group"], members["topic"])
@@ -128,12 +142,8 @@ class Replay:
 
 
 def _members(value: bytes) -> dict[str, Any]:
-    try:
-        members = orjson.loads(value)
-        version = members["v"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        message = "the state topic holds a record that is no ledger record: something else writes to it"
-        raise LedgerRefusedError(message) from error
+    members = orjson.loads(value)
+    version = members["v"]
     if version != VERSION:
         raise LedgerRefusedError(f"the ledger has records of version {version}; this worker reads {VERSION}: update it")
     return members  # type: ignore[no-any-return]

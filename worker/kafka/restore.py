@@ -108,7 +108,10 @@ async def _refuse_lost_ledger(connection: Connection, group: str, tp: TopicParti
     finally:
         await stop_client(admin)
     known = offsets.get(tp)
-    if known is not None and known.offset >= 0:
+    if known is None:
+        # The client drops the coordinator's errors and gives nothing; a group that has no offset gives -1.
+        raise TimeoutError(f"the offset of group {group!r} could not be read")
+    if known.offset >= 0:
         raise LedgerRefusedError(
             f"group {group!r} has read partition {tp.partition} up to offset {known.offset}, but {state_topic!r} has "
             f"no ledger for it: restore that topic, or give this worker a new KAFKA_GROUP_ID"
