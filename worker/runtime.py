@@ -18,7 +18,6 @@ from worker import __version__
 from worker.clock import Clock
 from worker.dintero.api import Api
 from worker.dintero.transport import build_transport
-from worker.domain.entry import State
 from worker.domain.partition import Partition
 from worker.engine import Engine
 from worker.http.server import Server
@@ -273,18 +272,15 @@ class Runtime:
         engine = supervisor.engine
         if engine:
             partition = engine.partition
-            counts = dict.fromkeys(State, 0)
-            for entry in partition.entries():
-                counts[entry.state] += 1
             status |= {
                 "offset": partition.committed_position.offset,
                 "lag": self._group.lag(number),
                 "backlog": partition.backlog,
                 "paused": partition.full,
                 "lanes": partition.lanes,
-                "queued": counts[State.QUEUED],
-                "creating": counts[State.CREATING],
-                "pending": counts[State.PENDING],
+                "queued": partition.queued,
+                "creating": partition.creating,
+                "pending": partition.pending,
                 "oldest_pending_age_s": _oldest_pending_age(partition),
                 "finished_remembered": partition.remembered,
             }
@@ -318,5 +314,5 @@ def _spare_the_collector() -> None:
 
 
 def _oldest_pending_age(partition: Partition) -> float | None:
-    since = [entry.pending_at for entry in partition.entries() if entry.pending_at is not None]
-    return max(0.0, round(time.time() - min(since) / 1000, 1)) if since else None
+    since = partition.oldest_pending_at
+    return None if since is None else max(0.0, round(time.time() - since / 1000, 1))

@@ -40,6 +40,7 @@ class Partition:
         self.committed_position = position
         self._position = position
         self._entries: dict[str, Entry] = {}
+        self._pending: dict[str, Entry] = {}  # in the order in which they became so
         self._lanes = Lanes()
         self._timers = Timers()
         self._finished = Finished()
@@ -52,6 +53,7 @@ class Partition:
         """Take up what the ledger holds. An entry found CREATING may have been asked for: it is asked again."""
         for end in sorted(ended, key=lambda end: end.finished_at):
             self._finished.remember(end.key, end.fingerprint, end.finished_at)
+        pending: list[Entry] = []
         for entry in sorted(entries, key=lambda entry: entry.request.offset):
             self._entries[entry.request.key] = entry
             self._lanes.join(entry)
@@ -59,9 +61,12 @@ class Partition:
                 entry.possibly_run = entry.must_ask = True
                 self._timers.set(entry, now)
             elif entry.state is State.PENDING:
+                pending.append(entry)
                 self._timers.set(entry, now + int(self._chance() * self._policy.poll_initial_delay))
             else:
                 self._await_expiry(entry)
+        for entry in sorted(pending, key=lambda entry: entry.pending_at or 0):
+            self._pending[entry.request.key] = entry
         for head in self._lanes.heads():
             self._advance(head, now)
 
@@ -167,13 +172,27 @@ class Partition:
         return len(self._lanes)
 
     @property
+    def queued(self) -> int:
+        return len(self._entries) - len(self._lanes)
+
+    @property
+    def creating(self) -> int:
+        """The head of each lane is CREATING or PENDING."""
+        return len(self._lanes) - len(self._pending)
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    @property
+    def oldest_pending_at(self) -> int | None:
+        pending = list(self._pending.values())  # in one step of the interpreter: metrics are read by another thread
+        return pending[0].pending_at if pending else None
+
+    @property
     def remembered(self) -> int:
         """Finished requests within the dedupe window."""
         return len(self._finished)
-
-    def entries(self) -> list[Entry]:
-        """A copy, made in one step of the interpreter: the metrics exporter reads from another thread."""
-        return list(self._entries.values())
 
     # -- decisions ----------------------------------------------------------------------------------------------
 
@@ -211,6 +230,7 @@ class Partition:
     def _created(self, entry: Entry, operation: Operation, now: int) -> None:
         entry.become(State.PENDING)
         entry.pending_at = now
+        self._pending[entry.request.key] = entry
         entry.operation_id = operation.id
         entry.possibly_run = entry.must_ask = False
         entry.asked = 0
@@ -333,6 +353,7 @@ class Partition:
         self._gathered.outcomes.append(event)
         del self._entries[request.key]
         self._changed.pop(request.key, None)
+        self._pending.pop(request.key, None)
         self._remember(request.key, request.fingerprint, request.message_id, now)
         return self._lanes.leave(entry)
 

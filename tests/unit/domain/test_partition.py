@@ -321,6 +321,24 @@ def test_a_full_partition_says_so_until_something_finishes() -> None:
     assert full == [False, True, False]
 
 
+def test_the_figures_follow_the_entries_through_their_states() -> None:
+    def figures(partition: Partition) -> tuple[int, int, int, int, int | None]:
+        return partition.lanes, partition.queued, partition.creating, partition.pending, partition.oldest_pending_at
+
+    driver = Driver()
+    first = driver.pending(request("m-0"))
+    driver.now += 1
+    second = driver.pending(request("m-1", "P1-T2", offset=1))
+    driver.accept(request("m-2", offset=2))
+    driver.accept(request("m-3", "P1-T3", offset=3))
+    assert figures(driver.partition) == (3, 1, 1, 2, START)
+    assert figures(_restored(driver, *driver.partition._entries.values()).partition) == (3, 1, 1, 2, START)
+    driver.commit()
+    for entry in (first, second):
+        driver.answer(entry, gave(entry, "COMPLETED"))
+    assert figures(driver.partition) == (2, 0, 2, 0, None)
+
+
 def test_a_far_expiry_does_not_keep_finished_entries_in_memory() -> None:
     driver = Driver(Policy(backlog_limit=10_000))
     for offset in range(3_000):
@@ -405,7 +423,7 @@ def test_a_restored_lane_keeps_the_order_of_its_requests() -> None:
     driver.creating(request("m-0", offset=0))
     for offset in (1, 2, 3):
         driver.accept(request(f"m-{offset}", offset=offset))
-    in_any_order = sorted(driver.partition.entries(), key=lambda entry: entry.request.offset % 2)
+    in_any_order = sorted(driver.partition._entries.values(), key=lambda entry: entry.request.offset % 2)
     next_owner = _restored(driver, *in_any_order)
     started = []
     while asks := next_owner.due() or (next_owner.partition.backlog and next_owner.wait_for_due()) or []:
