@@ -137,6 +137,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
             request_timeout_ms=_REBALANCE_TIMEOUT_MS + 10_000,
             fetch_max_wait_ms=100,  # resume() and seek() wait for the fetch in flight
+            metadata_max_age_ms=30_000,  # how soon a topic that came back, or has more partitions, is noticed
         )
 
     async def _start(self, consumer: Any) -> None:

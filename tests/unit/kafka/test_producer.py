@@ -1,0 +1,235 @@
+"""How the records of a commit reach Kafka: where each goes, in which batches, and in which order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+
+from worker.kafka import producer as producers
+from worker.kafka.connection import Connection
+from worker.kafka.producer import Message, PlainProducer, TransactionalProducer
+
+MIB = 1_048_576
+NOWHERE = Connection("127.0.0.1:1")
+
+
+class Client:
+    """aiokafka's producer as far as a write goes. What it is told is in `told`; a test decides each delivery's fate."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.sent: list[tuple[str, int, list[bytes | None], int]] = []
+        self.deliveries: list[asyncio.Future[None]] = []
+        self.at_once = True
+
+    async def begin_transaction(self) -> None:
+        self.told.append("begin")
+
+    async def commit_transaction(self) -> None:
+        self.told.append("commit")
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return set(range({"state": 4, "outcomes": 3, "dead": 1}[topic]))
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(MIB, 0, is_transactional=1)
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[None]:
+        batch.close()
+        content = bytes(batch._build())
+        records = MemoryRecords(content).next_batch()
+        values = [record.value for record in records] if records else []
+        self.sent.append((topic, partition, values, len(content)))
+        self.told.append(f"send {topic}")
+        delivery: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.deliveries.append(delivery)
+        if self.at_once:
+            delivery.set_result(None)
+        return delivery
+
+    async def stop(self) -> None: ...
+
+
+Write = Callable[[Sequence[Message], Sequence[Message]], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+async def client() -> Client:
+    return Client()
+
+
+async def writing(producer: TransactionalProducer | PlainProducer, client: Client) -> AsyncIterator[Write]:
+    real, producer._producer = producer._producer, client
+    yield producer.write
+    await real.stop()
+
+
+@pytest.fixture
+async def write(client: Client) -> AsyncIterator[Write]:
+    async for write in writing(TransactionalProducer(NOWHERE, "id"), client):
+        yield write
+
+
+@pytest.fixture
+async def write_plainly(client: Client) -> AsyncIterator[Write]:
+    async for write in writing(PlainProducer(NOWHERE), client):
+        yield write
+
+
+async def until(true: Callable[[], Any]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 - what is awaited is a state, not an event
+            await asyncio.sleep(0)
+
+
+def entry(value: bytes, partition: int = 2) -> Message:
+    return Message("state", b"k", value, partition=partition)
+
+
+def event(key: bytes | None, value: bytes = b"v") -> Message:
+    return Message("outcomes", key, value, [("h", b"x"), ("empty", None)])
+
+
+@pytest.mark.parametrize(
+    ("key", "java"),
+    [
+        (b"21", -973932308),
+        (b"foobar", -790332482),
+        (b"a-little-bit-long-string", -985981536),
+        (b"a-little-bit-longer-string", -1486304829),
+        (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+        (b"abc", 479470107),
+    ],
+)
+@pytest.mark.parametrize("partitions", [1, 2, 7, 12, 1000])
+def test_a_key_goes_where_java_would_send_it(key: bytes, java: int, partitions: int) -> None:
+    """The hashes are those that Apache Kafka's own tests expect of its client."""
+    assert producers._partition(key, partitions) == (java & 0x7FFFFFFF) % partitions
+
+
+def test_a_record_without_a_key_has_one_place_and_an_empty_key_is_a_key() -> None:
+    assert producers._partition(None, 12) == 0
+    assert producers._partition(b"", 12) == (275646681 & 0x7FFFFFFF) % 12
+
+
+async def test_records_of_one_partition_share_a_batch_in_their_order(client: Client, write: Write) -> None:
+    values = [b"%d" % number for number in range(100)]
+    await write([event(b"a", b"first"), event(b"a", b"second")], [entry(value) for value in values])
+    assert [(topic, sent) for topic, _, sent, _ in client.sent] == [
+        ("state", values),
+        ("outcomes", [b"first", b"second"]),
+    ]
+    assert client.sent[0][1] == 2
+
+
+async def test_keys_decide_the_partition_where_none_is_given(client: Client, write: Write) -> None:
+    keys = [b"%d" % number for number in range(50)]
+    await write([event(key, key) for key in keys], [])
+    assert {partition for _, partition, _, _ in client.sent} == {0, 1, 2}
+    assert all(
+        producers._partition(key, 3) == partition for _, partition, sent, _ in client.sent for key in sent if key
+    )
+
+
+async def test_what_is_over_a_mebibyte_is_split_and_every_batch_fits(client: Client, write: Write) -> None:
+    values = [bytes([number]) * 200_000 for number in range(12)]
+    await write([], [entry(value) for value in values])
+    assert len(client.sent) == 3
+    assert [value for _, _, sent, _ in client.sent for value in sent] == values
+    assert all(size <= MIB for *_, size in client.sent)
+
+
+async def test_a_record_larger_than_a_batch_is_sent_or_fails_but_is_never_left_out(
+    client: Client, write: Write
+) -> None:
+    await write([], [entry(b"small"), entry(b"x" * (MIB + 1)), entry(b"last")])
+    assert [len(value or b"") for _, _, sent, _ in client.sent for value in sent] == [5, MIB + 1, 4]
+
+
+async def test_an_empty_write_is_a_transaction_of_nothing(client: Client, write: Write) -> None:
+    await write([], [])
+    assert client.told == ["begin", "commit"]
+
+
+async def test_all_is_sent_before_the_first_delivery_is_awaited_and_the_commit_comes_last(
+    client: Client, write: Write
+) -> None:
+    client.at_once = False
+    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
+    await until(lambda: len(client.deliveries) == 2)
+    client.deliveries[1].set_result(None)
+    await asyncio.sleep(0)
+    assert client.told == ["begin", "send state", "send outcomes"]
+    client.deliveries[0].set_result(None)
+    await writing
+    assert client.told[-1] == "commit"
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_a_failed_delivery_is_never_followed_by_a_commit(client: Client, write: Write, failing: int) -> None:
+    client.at_once = False
+    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
+    await until(lambda: len(client.deliveries) == 2)
+    client.deliveries[failing].set_exception(ConnectionError("gone"))
+    client.deliveries[1 - failing].set_result(None)
+    with pytest.raises(ConnectionError):
+        await writing
+    assert "commit" not in client.told
+
+
+async def test_a_second_failure_that_nobody_awaits_is_not_reported_as_forgotten(client: Client, write: Write) -> None:
+    client.at_once = False
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
+    await until(lambda: len(client.deliveries) == 2)
+    for delivery in client.deliveries:
+        delivery.set_exception(ConnectionError("gone"))
+    with pytest.raises(ConnectionError):
+        await writing
+    client.deliveries.clear()
+    await asyncio.sleep(0)
+    assert complaints == []
+
+
+async def test_what_hangs_is_given_up(client: Client, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producers, "_TIMEOUT", 0.01)
+    client.at_once = False
+    with pytest.raises(TimeoutError):
+        await write([event(b"a")], [entry(b"e")])
+    assert "commit" not in client.told
+
+
+async def test_without_transactions_events_are_durable_before_the_ledger_is_sent(
+    client: Client, write_plainly: Write
+) -> None:
+    client.at_once = False
+    writing = asyncio.create_task(write_plainly([event(b"a")], [entry(b"e")]))
+    await until(lambda: client.deliveries)
+    await asyncio.sleep(0)
+    assert client.told == ["send outcomes"]
+    client.deliveries[0].set_result(None)
+    await until(lambda: len(client.deliveries) == 2)
+    client.deliveries[1].set_result(None)
+    await writing
+    assert client.told == ["send outcomes", "send state"]
+
+
+async def test_without_transactions_a_failed_event_keeps_the_ledger_back(client: Client, write_plainly: Write) -> None:
+    client.at_once = False
+    writing = asyncio.create_task(write_plainly([event(b"a")], [entry(b"e")]))
+    await until(lambda: client.deliveries)
+    client.deliveries[0].set_exception(ConnectionError("gone"))
+    with pytest.raises(ConnectionError):
+        await writing
+    assert client.told == ["send outcomes"]
+
+
+async def test_closing_a_producer_that_never_reached_a_broker_ends_in_time() -> None:
+    producer = TransactionalProducer(NOWHERE, "id")
+    async with asyncio.timeout(5):
+        await producer.close()
+        await producer.close()

@@ -1,0 +1,121 @@
+"""The four topics: how they are made, and what makes them unfit to run on."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from worker.kafka import topics as kafka_topics
+from worker.kafka.connection import Connection, Topics
+from worker.kafka.topics import TopicsError
+
+TOPICS = Topics("requests", "outcomes", "state", "dead")
+NOWHERE = Connection("nowhere")
+
+
+class Admin:
+    """An admin client that answers as it is told, and raises nothing for a refused topic: as the real one."""
+
+    def __init__(self) -> None:
+        self.codes = dict.fromkeys(("requests", "outcomes", "state", "dead"), 0)
+        self.partitions = {"requests": 12, "outcomes": 3, "state": 12, "dead": 1, "someone-elses": 5}
+        self.policy = "compact"
+        self.wanted: list[Any] = []
+        self.described: list[str] = []
+        self.closed = False
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def create_topics(self, wanted: list[Any], timeout_ms: int) -> Any:
+        self.wanted = wanted
+        return SimpleNamespace(topic_errors=[(topic.name, self.codes[topic.name], None) for topic in wanted])
+
+    async def list_topics(self) -> list[str]:
+        return list(self.partitions)
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        self.described = names
+        return [{"topic": name, "partitions": [{}] * self.partitions[name], "error_code": 0} for name in names]
+
+    async def describe_configs(self, _: object) -> list[Any]:
+        entries = [("retention.ms", "1"), ("cleanup.policy", self.policy)]
+        return [SimpleNamespace(resources=[(0, None, 2, "state", entries)])]
+
+
+@pytest.fixture
+def admin(monkeypatch: pytest.MonkeyPatch) -> Admin:
+    admin = Admin()
+    monkeypatch.setattr(kafka_topics, "AIOKafkaAdminClient", lambda **_: admin)
+    return admin
+
+
+async def create() -> dict[str, bool]:
+    return await kafka_topics.create(NOWHERE, TOPICS, partitions=6, replication_factor=3)
+
+
+async def verify() -> int:
+    return await kafka_topics.verify(NOWHERE, TOPICS, command="make them")
+
+
+async def refusal() -> list[str]:
+    with pytest.raises(TopicsError) as raised:
+        await verify()
+    return str(raised.value).splitlines()
+
+
+async def test_only_the_state_topic_is_compacted_and_it_has_as_many_partitions_as_the_requests(admin: Admin) -> None:
+    admin.codes["outcomes"] = 36
+    made = await create()
+    assert made == {"requests": True, "outcomes": False, "state": True, "dead": True}
+    configs = {topic.name: dict(topic.topic_configs) for topic in admin.wanted}
+    assert {name for name, config in configs.items() if config["cleanup.policy"] == "compact"} == {"state"}
+    assert configs["state"] | {"cleanup.policy": ""} == {
+        "cleanup.policy": "",
+        "segment.bytes": "67108864",
+        "segment.ms": "3600000",
+        "delete.retention.ms": "86400000",
+    }
+    assert {topic.num_partitions for topic in admin.wanted} == {6}
+    assert admin.closed
+
+
+async def test_every_refused_topic_is_told_by_name(admin: Admin) -> None:
+    admin.codes |= {"requests": 38, "state": 29}
+    with pytest.raises(TopicsError) as raised:
+        await create()
+    first, second = str(raised.value).splitlines()
+    assert first.startswith("requests: InvalidReplicationFactorError")
+    assert second.startswith("state: TopicAuthorizationFailedError")
+
+
+async def test_fit_topics_tell_the_number_of_input_partitions(admin: Admin) -> None:
+    assert await verify() == 12
+    assert admin.closed
+
+
+async def test_every_missing_topic_is_told_with_the_command_and_none_is_asked_about(admin: Admin) -> None:
+    del admin.partitions["state"], admin.partitions["dead"]
+    told = await refusal()
+    assert [line.split("'")[1] for line in told] == ["state", "dead"]
+    assert all("`make them`" in line for line in told)
+    assert admin.described == ["requests", "outcomes"]  # describing a missing one could create it
+    assert admin.closed
+
+
+@pytest.mark.parametrize("policy", ["delete", "compact,delete", "delete,compact", ""])
+async def test_a_state_topic_that_forgets_is_told_with_what_fixes_it(admin: Admin, policy: str) -> None:
+    admin.policy = policy
+    (line,) = await refusal()
+    assert repr(policy) in line
+    assert "--topic state --add-config cleanup.policy=compact" in line
+
+
+async def test_all_that_is_wrong_with_the_state_topic_is_told_at_once(admin: Admin) -> None:
+    admin.policy, admin.partitions["state"] = "delete", 11
+    mismatch, policy = await refusal()
+    assert "11" in mismatch
+    assert "12" in mismatch
+    assert "cleanup.policy" in policy

@@ -1,0 +1,187 @@
+"""What the worker shows of itself: ready, status, and the figures behind the gauges."""
+
+import time
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tests.unit.domain.support import POLICY, gave, request
+from tests.unit.domain.support import record as input_record
+from worker.domain.commit import Position
+from worker.domain.partition import Partition
+from worker.kafka.restore import Restored
+from worker.runtime import Runtime
+from worker.settings import load
+from worker.supervisor import SupervisorState
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.fixture
+async def runtime() -> AsyncIterator[Runtime]:
+    environment = {
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "KAFKA_GROUP_ID": "the group",
+        "DINTERO_ACCOUNT_ID": "P11223351",
+        "DINTERO_CLIENT_ID": "client",
+        "DINTERO_CLIENT_SECRET": SECRET,
+    }
+    runtime = Runtime(load(environment))
+    yield runtime
+    await runtime._api.aclose(1.0)
+    await runtime._transport.aclose()
+    await runtime._tracing.stop(1.0)
+    await runtime._metrics.stop(1.0)
+
+
+def partition() -> Partition:
+    """One request pending, one creating on another terminal, one queued behind each."""
+    now = int(time.time() * 1000)
+    partition = Partition(POLICY, lambda: 0.0, Position(0))
+    for offset, terminal in enumerate(("P1-T1", "P1-T2", "P1-T1", "P1-T2")):
+        partition.accept(request(f"m-{offset}", terminal, offset), input_record(offset), now)
+    commit = partition.take(now)
+    assert commit
+    partition.committed(commit, now)
+    first = partition.due(now, 1)[0]
+    partition.answered(first, gave(first), now - 5_000)
+    commit = partition.take(now)
+    assert commit
+    partition.committed(commit, now)
+    return partition
+
+
+def give(runtime: Runtime, **supervisors: Any) -> None:
+    """Make the worker a member with these partitions: `p3=(state, error, partition)`."""
+    runtime._group.joined = True
+    runtime._group._consumer = SimpleNamespace(last_stable_offset=lambda _: 6)
+    for name, (state, error, held) in supervisors.items():
+        engine = SimpleNamespace(partition=held) if held else None
+        supervisor = SimpleNamespace(state=state, error=error, engine=engine)
+        runtime._group.supervisors[int(name[1:])] = cast(Any, supervisor)
+
+
+RUNNING = (SupervisorState.RUNNING, None)
+
+
+async def test_a_worker_is_live_as_soon_as_it_answers(runtime: Runtime) -> None:
+    assert runtime.live()[0]
+
+
+async def test_it_is_not_ready_before_it_has_joined_and_says_why(runtime: Runtime) -> None:
+    assert runtime.ready() == (False, "not a member of the group: joining")
+    runtime._group.error = "KafkaError: gone"
+    assert runtime.ready() == (False, "not a member of the group: KafkaError: gone")
+
+
+async def test_it_is_ready_when_every_partition_runs_or_none_is_its_own(runtime: Runtime) -> None:
+    give(runtime)
+    assert runtime.ready() == (True, "ready")
+    give(runtime, p0=(*RUNNING, partition()), p1=(*RUNNING, partition()))
+    assert runtime.ready() == (True, "ready")
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "told"),
+    [
+        (SupervisorState.OPENING, None, "partition 1 is opening: restoring"),
+        (SupervisorState.BACKING_OFF, "TimeoutError", "partition 1 is backing_off: TimeoutError"),
+        (SupervisorState.HALTED, "of another group", "partition 1 is halted: of another group"),
+    ],
+)
+async def test_one_partition_that_does_not_run_makes_it_not_ready_and_is_named(
+    runtime: Runtime, state: SupervisorState, error: str | None, told: str
+) -> None:
+    give(runtime, p0=(*RUNNING, partition()), p1=(state, error, None))
+    assert runtime.ready() == (False, told)
+
+
+async def test_the_status_counts_what_each_partition_holds(runtime: Runtime) -> None:
+    give(runtime, p2=(*RUNNING, partition()))
+    (shown,) = runtime.status()["partitions"]
+    age = shown.pop("oldest_pending_age_s")
+    assert 4 <= age < 60
+    assert shown == {
+        "partition": 2,
+        "state": "running",
+        "error": None,
+        "offset": 4,
+        "lag": 2,
+        "backlog": 4,
+        "paused": False,
+        "lanes": 2,
+        "queued": 2,
+        "creating": 1,
+        "pending": 1,
+        "finished_remembered": 0,
+    }
+
+
+async def test_a_halted_partition_is_shown_beside_those_that_work(runtime: Runtime) -> None:
+    give(runtime, p1=(SupervisorState.HALTED, "of another group", None), p0=(*RUNNING, partition()))
+    first, second = runtime.status()["partitions"]
+    assert (first["partition"], first["state"]) == (0, "running")
+    assert second == {"partition": 1, "state": "halted", "error": "of another group"}
+
+
+async def test_the_status_tells_the_worker_and_its_accounts_and_no_secret(runtime: Runtime) -> None:
+    status = runtime.status()
+    assert status["worker"]["group"] == "the group"
+    assert status["worker"]["topic"] == "terminal-operations.requests"
+    assert status["worker"]["delivery"] == "exactly_once"
+    assert status["worker"]["joined"] is False
+    assert set(status["accounts"]) == {"P11223351"}
+    assert status["accounts"]["P11223351"]["circuit"] == "closed"
+    assert SECRET not in repr(status)
+
+
+async def test_the_gauges_show_the_partitions_that_run_and_no_other(runtime: Runtime) -> None:
+    give(runtime, p2=(*RUNNING, partition()), p3=(SupervisorState.HALTED, "no", None))
+    lines = runtime.metrics().decode().splitlines()
+    assert 'terminal_operations_pending{partition="2"} 1.0' in lines
+    assert 'terminal_operations_queued{partition="2"} 2.0' in lines
+    assert not [line for line in lines if 'partition="3"' in line]
+
+
+async def test_the_last_owner_is_fenced_before_the_ledger_is_read(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Producer:
+        async def start(self) -> None:
+            told.append("fence")
+
+        async def close(self) -> None:
+            told.append("close")
+
+    async def restore(*_: object, **__: object) -> Restored:
+        told.append("restore")
+        return Restored(Position(7), [], [], 0)
+
+    monkeypatch.setattr(runtime, "_producer", lambda _: Producer())
+    monkeypatch.setattr("worker.runtime.restore", restore)
+    with pytest.raises(ConnectionError):
+        await _fail_in(runtime, told)
+    assert told == ["fence", "restore", "engine", "close"]  # and thrown away, whatever ended it
+
+
+async def _fail_in(runtime: Runtime, told: list[str]) -> None:
+    async with runtime._open(3) as engine:
+        told.append("engine")
+        assert engine.partition.position.offset == 7
+        raise ConnectionError
+
+
+async def test_each_partition_has_a_transactional_id_of_its_own(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids: list[str] = []
+    monkeypatch.setattr(
+        "worker.runtime.TransactionalProducer", lambda _, transactional_id: ids.append(transactional_id)
+    )
+    for number in (0, 11):
+        runtime._producer(number)
+    assert ids == ["the group-terminal-operations.requests-0", "the group-terminal-operations.requests-11"]
