@@ -110,6 +110,11 @@ class Engine:
         """Something was written besides the proof, which each new engine begins with: there is progress."""
         return self._has_committed
 
+    @property
+    def in_ledger(self) -> bool:
+        """A commit of this engine is durable: the ledger has a position."""
+        return self._proved_at > 0
+
     async def run(self) -> None:
         """Commit what gathers, as long as commits succeed. Raises what the committer raised."""
         self._wake.set()

@@ -265,6 +265,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         consumer = self._consumer
         offsets: dict[TopicPartition, int] = {}
         for number, engine in list(self._sought.items()):
+            if not engine.in_ledger:
+                continue  # a group offset without a position means a lost ledger, and halts the next owner (rule 4)
             tp = TopicPartition(self._topic, number)
             offset = engine.partition.committed_position.offset
             if not engine.partition.dirty:

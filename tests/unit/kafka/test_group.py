@@ -78,6 +78,15 @@ async def test_a_rebalance_settles_every_engine_and_commits_its_offset(world: Wo
     assert world.consumer.committed == [{tp(0): 6, tp(1): 6}]
 
 
+async def test_no_group_offset_is_committed_before_the_ledger_has_a_position(world: World) -> None:
+    await world.assign(0, 1)
+    new, written = [partition.serve(6) for partition in world.partitions]
+    new.in_ledger = False
+    await world.revoke()
+    assert world.consumer.committed == [{tp(world.partitions[1].number): 6}]
+    assert written.told == ["suspend", "settle"]
+
+
 async def test_engines_that_do_not_settle_do_not_hold_the_rebalance_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
