@@ -125,6 +125,8 @@ class Engine:
                 await self._wake.wait()
                 await asyncio.sleep(max(0.0, ended_at + gap - self._loop.time()))
                 self._wake.clear()
+                if self._closed:
+                    return  # and the cancellation that should have come with it was lost on its way
                 if self._bug:
                     raise self._bug
                 size = await self._commit_gathered()
@@ -148,6 +150,7 @@ class Engine:
     def close(self) -> None:
         """Nothing more is sent or decided; answers still in flight are dropped."""
         self._closed = True
+        self._wake.set()
         if self._timer:
             self._timer.cancel()
         for span, _ in self._taken:

@@ -23,7 +23,7 @@ from worker.engine import Engine
 from worker.http.server import Server
 from worker.kafka import topics as kafka_topics
 from worker.kafka.commit import LedgerCommitter
-from worker.kafka.connection import within
+from worker.kafka.connection import unless, within
 from worker.kafka.group import SESSION_TIMEOUT, Group
 from worker.kafka.producer import PlainProducer, Producer, TransactionalProducer
 from worker.kafka.restore import restore
@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 _RESTORES = 4
 # Of the shutdown timeout, the part that answers in flight get; the rest is for closing what may hang.
 _DRAIN_SHARE = 0.6
+# What closing the Kafka clients may take after that.
+_CUT_OFF = 10.0
 # What stopping has left for the API's connections, telemetry and the HTTP server, once the partitions are settled.
 _CLOSE = 2.0
 
@@ -130,8 +132,8 @@ class Runtime:
         if not group.done():
             log.warning("shutdown_cut_off", after_s=self._settings.worker_shutdown_timeout)
             group.cancel()
-            await asyncio.wait([group])
-        if not group.cancelled():
+            await asyncio.wait([group], timeout=_CUT_OFF)
+        if group.done() and not group.cancelled():
             group.result()
 
     def _stop(self, number: int) -> None:
@@ -144,10 +146,14 @@ class Runtime:
         said = False
         while not self._stopping.is_set():
             try:
-                self._partitions = await kafka_topics.verify(
-                    self._settings.connection, self._settings.topics, command="terminal-worker topics create"
+                verified = await unless(
+                    self._stopping,
+                    kafka_topics.verify(
+                        self._settings.connection, self._settings.topics, command="terminal-worker topics create"
+                    ),
                 )
-                return True
+                self._partitions = verified or 0
+                return verified is not None
             except (KafkaError, OSError, TimeoutError) as error:
                 if not said:
                     log.warning("brokers_unreachable", why=str(error) or type(error).__name__, retrying="every second")

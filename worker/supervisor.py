@@ -48,6 +48,7 @@ class Supervisor:
         self._changed = changed
         self._failed = failed
         self._nudge = asyncio.Event()
+        self._closing = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"partition-{number}")
 
     def reopen(self, why: str) -> None:
@@ -63,6 +64,7 @@ class Supervisor:
 
     def cancel(self) -> None:
         """No longer ours: nothing more is sent or decided from this very step on."""
+        self._closing.set()
         if self.engine:
             self.engine.close()
         self._task.cancel()
@@ -75,11 +77,15 @@ class Supervisor:
     async def _run(self) -> None:
         in_a_row = alike = 0
         kind: type[Exception] | None = None
-        while True:
+        # A cancellation can be lost on its way: Python 3.11's wait_for and aiokafka swallow it when what they wait for
+        # ends in the same step. The flag is not.
+        while not self._closing.is_set():
             self.state = SupervisorState.OPENING
             committed_before = proved = False
             try:
                 async with self._opener(self.number) as engine:
+                    if self._closing.is_set():
+                        return
                     self._serve(engine)
                     try:
                         await engine.run()
@@ -91,6 +97,8 @@ class Supervisor:
                 self._halt(str(refused))
                 return
             except Exception as error:  # noqa: BLE001 - any doubt ends the engine, never the worker (rule 6)
+                if self._closing.is_set():
+                    return
                 in_a_row = 1 if committed_before else in_a_row + 1
                 if not _is_brokers_trouble(error):
                     alike = 1 if committed_before or type(error) is not kind else alike + 1

@@ -17,7 +17,7 @@ from aiokafka.errors import (
 from structlog.testing import capture_logs
 
 from tests.unit.domain.support import POLICY, record
-from tests.unit.supervised import World
+from tests.unit.supervised import Life, World
 from worker.clock import Clock
 from worker.domain.commit import Position
 from worker.domain.partition import Partition
@@ -278,3 +278,23 @@ async def test_told_while_it_has_no_engine_nothing_happens(world: World) -> None
     world.supervisor.resume()
     world.supervisor.reopen("the topic is another one")
     assert (await world.life(1)).told == []
+
+
+async def test_a_close_ends_an_opening_that_swallows_the_cancellation() -> None:
+    """As Python 3.11's wait_for does, when what it waits for ends in the same step."""
+    opened: list[Any] = []
+
+    @asynccontextmanager
+    async def deaf(_: int) -> AsyncIterator[Engine]:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            opened.append(life := Life())
+        yield cast(Engine, life)
+
+    supervisor = Supervisor(3, opener=deaf, changed=lambda: None, failed=lambda _: None)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await supervisor.close()
+    assert len(opened) == 1
+    assert supervisor.engine is None

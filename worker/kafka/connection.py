@@ -3,11 +3,16 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import SecretStr
+
+# A client that did not stop in time is taken apart: each part gets this long. Pods have 30 s to end in all.
+_BY_HAND = 0.5
+# What a call that was given up has to clean up after itself.
+_GIVEN_UP = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +71,29 @@ async def within(seconds: float, call: Awaitable[Any]) -> bool:
     return True
 
 
-async def stop_client(client: Any, seconds: float = 5.0) -> None:
+async def unless(stopping: asyncio.Event, call: Coroutine[Any, Any, Any]) -> Any:
+    """What the call gives, or None as soon as `stopping` is set: the call is then cancelled, and its end awaited."""
+    task = asyncio.ensure_future(call)
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.cancel()
+        given_up = task.cancel()
+    if not given_up:
+        return task.result()
+    await asyncio.wait([task], timeout=_GIVEN_UP)
+    return None
+
+
+async def stop_client(client: Any, seconds: float = 3.0) -> None:
     """Stop a consumer, producer or admin client within a time, whatever state it is in."""
     if not await within(seconds, client.stop() if hasattr(client, "stop") else client.close()):
         sender = getattr(client, "_sender", None)
         if sender is not None:
             # stop() waits for ever to flush to brokers that are away: end its task by hand.
             with contextlib.suppress(Exception):
-                await within(seconds, sender.close())
+                await within(_BY_HAND, sender.close())
         inner = getattr(client, "client", None) or getattr(client, "_client", None)
         if inner is not None:
-            await within(seconds, inner.close())
+            await within(_BY_HAND, inner.close())

@@ -18,7 +18,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 
 from worker.domain.request import Record
 from worker.engine import Engine
-from worker.kafka.connection import Connection, stop_client, within
+from worker.kafka.connection import Connection, stop_client, unless, within
 from worker.supervisor import Supervisor
 from worker.telemetry.metrics import Metrics
 
@@ -110,8 +110,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             consumer.subscribe([self._topic], listener=self)
             await self._start(consumer)
             self.error = None
-            while not self._stopping.is_set():
-                await self._poll(consumer)
+            # A rebalance holds the fetch until it ends, and with the brokers away that is never (trap T9).
+            await unless(self._stopping, self._poll_on(consumer))
             await self.settle(self._drain_timeout)
         finally:
             self.joined = False
@@ -142,21 +142,18 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _start(self, consumer: Any) -> None:
         """`start` waits for an assignment without limit: a stop must not wait with it."""
-        start = asyncio.create_task(consumer.start())
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([start, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not start.done():
-            start.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await start
+        await unless(self._stopping, consumer.start())
+
+    async def _poll_on(self, consumer: Any) -> None:
+        while True:
+            await self._poll(consumer)
 
     async def _poll(self, consumer: Any) -> None:
         """Hand over what has come. There is no await between the fetch and the engines, so no rebalance either."""
         if self._parked:
             raise self._parked
         try:
-            # With a timeout and never cancelled: a cancelled fetch disables max.poll.interval for good (trap T14).
+            # With a timeout; cancelled only to leave: a cancelled fetch disables max.poll.interval for good (trap T14).
             batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             self._reread(error)
