@@ -12,7 +12,7 @@ INSTALLED := .venv/.installed
 CODE := worker schemas tests
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help install lock lint test demo clean
+.PHONY: help install lock lint test demo bench chaos clean
 
 help:  ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ test: install lint  ## Lint, then run every test
 
 demo: install  ## Watch requests run, with a worker killed on the way
 	@$(BIN)/terminal-worker demo
+
+bench: install  ## Measure what a request costs the worker, on a real Kafka
+	@$(BIN)/python -m tests.benchmarks.lifecycle
+
+chaos: install  ## Attack workers and the broker for some minutes, then count every promise
+	@$(BIN)/python -m tests.chaos
 
 clean:  ## Remove everything that is not in git
 	rm -rf .venv .tools .kafka .hypothesis .mypy_cache .ruff_cache .pytest_cache dist

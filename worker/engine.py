@@ -291,7 +291,12 @@ class Engine:
     @property
     def proved(self) -> bool:
         """Our last commit is seconds old and began after the last rebalance: nobody else owned the partition then."""
-        return self._proved_at > self._rebalanced_at and self._clock.boot() - self._proved_at < self._proof_age
+        return self.unbroken and self._clock.boot() - self._proved_at < self._proof_age
+
+    @property
+    def unbroken(self) -> bool:
+        """We have committed since the last rebalance: as far as we were told, nobody else can own the partition."""
+        return self._proved_at > self._rebalanced_at
 
     def _open(self) -> bool:
         return not self._closed

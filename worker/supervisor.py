@@ -1,7 +1,6 @@
 """A supervisor owns one assigned partition: opens it, runs its engine, and opens it again after a doubt."""
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -11,6 +10,7 @@ import structlog
 from aiokafka.errors import BrokerResponseError, KafkaError, ProducerFenced
 
 from worker.engine import Engine
+from worker.kafka.connection import within
 from worker.kafka.ledger import LedgerRefusedError
 
 log = structlog.get_logger(__name__)
@@ -81,7 +81,7 @@ class Supervisor:
         # ends in the same step. The flag is not.
         while not self._closing.is_set():
             self.state = SupervisorState.OPENING
-            committed_before = proved = False
+            committed_before = unbroken = False
             try:
                 async with self._opener(self.number) as engine:
                     if self._closing.is_set():
@@ -90,7 +90,7 @@ class Supervisor:
                     try:
                         await engine.run()
                     finally:
-                        committed_before, proved = engine.has_committed, engine.proved
+                        committed_before, unbroken = engine.has_committed, engine.unbroken
                         self.engine = None
                         self._changed()
             except LedgerRefusedError as refused:
@@ -106,7 +106,7 @@ class Supervisor:
                     if alike >= _HALT_AFTER:
                         self._halt(f"the same failure {alike} times running: {_describe(error)}")
                         return
-                fenced_as_owner = isinstance(error, ProducerFenced) and proved
+                fenced_as_owner = isinstance(error, ProducerFenced) and unbroken
                 await self._back_off(error, in_a_row, _FENCED_BACK_OFF if fenced_as_owner else None)
 
     def _serve(self, engine: Engine) -> None:
@@ -129,8 +129,7 @@ class Supervisor:
         self.state, self.error = SupervisorState.BACKING_OFF, description
         self._failed(type(error).__name__)
         self._nudge.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._nudge.wait(), delay)
+        await within(delay, self._nudge.wait())
 
 
 def _is_brokers_trouble(error: Exception) -> bool:

@@ -22,6 +22,7 @@ from worker.clock import Clock
 from worker.domain.commit import Position
 from worker.domain.partition import Partition
 from worker.engine import Engine
+from worker.kafka.connection import within
 from worker.kafka.ledger import LedgerRefusedError
 from worker.supervisor import Supervisor, SupervisorState
 from worker.telemetry.metrics import Metrics
@@ -40,13 +41,13 @@ class Waits(list[float]):
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    waits, wait_for = Waits(), asyncio.wait_for
+    waits = Waits()
 
-    async def short(awaitable: Any, seconds: float) -> Any:
+    async def short(seconds: float, awaitable: Any) -> bool:
         waits.append(seconds)
-        return await wait_for(awaitable, 5.0 if waits.held else 0.001)
+        return await within(5.0 if waits.held else 0.001, awaitable)
 
-    monkeypatch.setattr("worker.supervisor.asyncio.wait_for", short)
+    monkeypatch.setattr("worker.supervisor.within", short)
     return waits
 
 
@@ -222,13 +223,13 @@ async def test_a_record_that_cannot_be_taken_in_halts_though_each_engine_proves_
 
 async def test_fenced_as_the_proven_owner_it_waits_for_the_group_to_speak(world: World, waits: Waits) -> None:
     life = await world.life(1)
-    life.proved = True
+    life.unbroken = True
     life.fail(ProducerFenced())
     await world.life(2)
     assert waits == [5.0]
 
 
-async def test_fenced_without_a_proof_it_opens_again_soon(world: World, waits: Waits) -> None:
+async def test_fenced_with_no_commit_since_a_rebalance_it_opens_again_soon(world: World, waits: Waits) -> None:
     (await world.life(1)).fail(ProducerFenced())
     await world.life(2)
     assert waits[0] <= 0.2

@@ -55,6 +55,8 @@ appender.file.layout.type=PatternLayout
 appender.file.layout.pattern=%d %p %c: %m%n
 rootLogger.level=warn
 rootLogger.appenderRef.file.ref=file
+logger.markers.name=kafka.coordinator.transaction.TransactionMarkerChannelManager
+logger.markers.level=info
 """
 
 

@@ -57,9 +57,13 @@ class Connection:
 
 
 async def within(seconds: float, call: Awaitable[Any]) -> bool:
-    """Await a clean-up that may hang or fail while brokers are away; False when it did not end well."""
+    """Await what may hang or fail while brokers are away; False when it did not end well.
+
+    Not by `wait_for`, here or elsewhere: Python 3.11's loses a cancellation that comes as its own wait ends.
+    """
     try:
-        await asyncio.wait_for(call, seconds)
+        async with asyncio.timeout(seconds):
+            await call
     except asyncio.CancelledError:
         # aiokafka's stop() can leak the cancellation of its own tasks; ours must still pass.
         task = asyncio.current_task()

@@ -269,7 +269,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             if not engine.partition.dirty:
                 # Behind the control markers of a transactional producer, or lag would stay at 1 for ever.
                 with contextlib.suppress(KafkaError, TimeoutError):
-                    offset = max(offset, await asyncio.wait_for(consumer.position(tp), 1.0))
+                    async with asyncio.timeout(1.0):
+                        offset = max(offset, await consumer.position(tp))
             if self._offsets.get(tp) != offset:
                 offsets[tp] = offset
         if offsets and await within(5.0, consumer.commit(offsets)):

@@ -56,7 +56,8 @@ class TransactionalProducer:
         )
 
     async def start(self) -> None:
-        await asyncio.wait_for(self._producer.start(), _TIMEOUT)
+        async with asyncio.timeout(_TIMEOUT):
+            await self._producer.start()
 
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
         async with asyncio.timeout(_TIMEOUT):
@@ -82,7 +83,8 @@ class PlainProducer:
         )
 
     async def start(self) -> None:
-        await asyncio.wait_for(self._producer.start(), _TIMEOUT)
+        async with asyncio.timeout(_TIMEOUT):
+            await self._producer.start()
 
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
         async with asyncio.timeout(_TIMEOUT):

@@ -49,20 +49,27 @@ async def restore(
         fetch_max_wait_ms=100,
     )
     try:
-        await asyncio.wait_for(consumer.start(), _STALLED)
+        async with asyncio.timeout(_STALLED):
+            await consumer.start()
         requests = TopicPartition(topics.requests, partition)
         state = TopicPartition(topics.state, partition)
         consumer.assign([state, requests])
         consumer.pause(requests)
         consumer.seek(requests, 0)
         replay = Replay(group=group, topic=topics.requests)
-        await _read(consumer, state, replay)
+        read_to = await _read(consumer, state, replay)
         # In a thread: decoding 100,000 records in one step would stop heartbeats and every other partition.
         position, entries, ended = await asyncio.to_thread(replay.result)
         consumer.pause(state)
         first, end = await _bounds(consumer, requests)
         if position is None:
-            await _refuse_lost_ledger(connection, group, requests, topics.state)
+            try:
+                await _refuse_lost_ledger(connection, group, requests, topics.state)
+            except LedgerRefusedError:
+                if (await _bounds(consumer, state))[1] > read_to:
+                    # We slept between the two, and another owner has begun the ledger meanwhile: it is not lost.
+                    raise TimeoutError(f"the ledger of partition {partition} grew while it was read") from None
+                raise
             return Restored(Position(end if start_at_end else first), [], [], replay.records)
         await _check_input(consumer, requests, position, first, end)
         lost = max(0, first - position.offset)
@@ -80,7 +87,8 @@ async def _bounds(consumer: Any, tp: TopicPartition) -> tuple[int, int]:
     return first, end
 
 
-async def _read(consumer: Any, tp: TopicPartition, replay: Replay) -> None:
+async def _read(consumer: Any, tp: TopicPartition, replay: Replay) -> int:
+    """Read the ledger; gives the offset it was read up to."""
     first, end = await _bounds(consumer, tp)
     consumer.seek(tp, first)
     at = first
@@ -96,6 +104,7 @@ async def _read(consumer: Any, tp: TopicPartition, replay: Replay) -> None:
             at, progressed = reached, loop.time()
         elif loop.time() - progressed > _STALLED:
             raise TimeoutError(f"the ledger of partition {tp.partition} could not be read past offset {at} of {end}")
+    return end
 
 
 async def _refuse_lost_ledger(connection: Connection, group: str, tp: TopicPartition, state_topic: str) -> None:
