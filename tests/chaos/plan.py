@@ -1,0 +1,41 @@
+"""What goes wrong and when: drawn from the seed before the run, so that a seed always means the same attack."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FAULTS = ("kill", "pause", "scale", "broker-kill", "broker-pause", "api")
+
+SESSION_TIMEOUT = 10.0
+_HOLD = {
+    "kill": (0.0, 3.0),
+    # Longer than the session timeout: it wakes up as a zombie.
+    "pause": (SESSION_TIMEOUT + 1, SESSION_TIMEOUT + 6),
+    "scale": (0.5, 6.0),
+    "broker-kill": (0.0, 3.0),
+    "broker-pause": (8.0, 8.0),
+    "api": (2.0, 8.0),
+}
+_GAP = (0.5, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One fault: `at` seconds after the start, held for `hold`; `pick` (0 to 1) chooses its victim."""
+
+    at: float
+    kind: str
+    hold: float
+    pick: float
+
+
+def plan(seed: int, seconds: float, kinds: Sequence[str]) -> list[Planned]:
+    """The faults of one run; the last begins before `seconds` are over. They may overlap."""
+    chance = random.Random(seed)
+    planned: list[Planned] = []
+    at = chance.uniform(*_GAP)
+    while at < seconds:
+        kind = chance.choice(kinds)
+        planned.append(Planned(at, kind, chance.uniform(*_HOLD[kind]), chance.random()))
+        at += chance.uniform(*_GAP)
+    return planned
