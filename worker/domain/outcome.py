@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from worker.domain.answer import Operation
+from worker.domain.request import Identity, Invalid, Request
 
 
 class OutcomeType(Enum):
@@ -13,7 +14,7 @@ class OutcomeType(Enum):
 
 
 class Reason(Enum):
-    """Why a request failed; `CONTRACT` words."""
+    """Why a request failed; in the words of the contract."""
 
     INVALID_REQUEST = "invalid_request"
     REJECTED = "rejected"
@@ -54,3 +55,48 @@ class Outcome:
     record_key: bytes | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+
+
+def about(
+    request: Request,
+    outcome: OutcomeType,
+    now: int,
+    operation: Operation | None,
+    operation_id: str | None,
+    failure: Failure | None = None,
+) -> Outcome:
+    """An event of an accepted request."""
+    return Outcome(
+        outcome,
+        request.key,
+        request.message_id,
+        request.correlation_id,
+        request.terminal_id,
+        request.operation,
+        request.requested_at,
+        now,
+        operation,
+        operation_id,
+        failure,
+        None,
+        request.traceparent,
+        request.tracestate,
+    )
+
+
+def about_invalid(invalid: Invalid, identity: Identity, record_key: bytes | None, now: int) -> Outcome:
+    """The only event of a request that could not be accepted."""
+    return Outcome(
+        OutcomeType.FAILED,
+        identity.key,
+        identity.message_id,
+        identity.correlation_id,
+        identity.terminal_id,
+        identity.operation,
+        invalid.requested_at,
+        now,
+        failure=Failure(Reason.INVALID_REQUEST, invalid.message),
+        record_key=record_key,
+        traceparent=identity.traceparent,
+        tracestate=identity.tracestate,
+    )

@@ -13,7 +13,7 @@ from worker.domain.commit import Commit, DeadLetter, Ended, Position
 from worker.domain.entry import Entry, ForbiddenTransitionError, State
 from worker.domain.finished import Finished
 from worker.domain.lanes import Lanes
-from worker.domain.outcome import DeadLetterReason, Failure, Outcome, OutcomeType, Reason
+from worker.domain.outcome import DeadLetterReason, Failure, OutcomeType, Reason, about, about_invalid
 from worker.domain.policy import Policy, growing
 from worker.domain.request import Identity, Invalid, Record, Request
 from worker.domain.timers import Timers
@@ -235,7 +235,7 @@ class Partition:
         entry.possibly_run = entry.must_ask = False
         entry.asked = 0
         self._changed[entry.request.key] = entry
-        self._gathered.outcomes.append(_outcome(entry.request, OutcomeType.CREATED, now, operation, operation.id))
+        self._gathered.outcomes.append(about(entry.request, OutcomeType.CREATED, now, operation, operation.id))
         if operation.final:
             self._conclude(entry, operation, now)
 
@@ -304,23 +304,7 @@ class Partition:
     # -- endings ------------------------------------------------------------------------------------------------
 
     def _refuse(self, invalid: Invalid, identity: Identity, record: Record, now: int) -> None:
-        failure = Failure(Reason.INVALID_REQUEST, invalid.message)
-        self._gathered.outcomes.append(
-            Outcome(
-                OutcomeType.FAILED,
-                identity.key,
-                identity.message_id,
-                identity.correlation_id,
-                identity.terminal_id,
-                identity.operation,
-                invalid.requested_at,
-                now,
-                failure=failure,
-                record_key=record.key,
-                traceparent=identity.traceparent,
-                tracestate=identity.tracestate,
-            )
-        )
+        self._gathered.outcomes.append(about_invalid(invalid, identity, record.key, now))
         self._remember(identity.key, identity.fingerprint, identity.message_id, now)
 
     def _fail(self, entry: Entry, failure: Failure, now: int, operation: Operation | None = None) -> None:
@@ -349,7 +333,7 @@ class Partition:
         request = entry.request
         entry.become(State.FINISHED)
         entry.due_at = None
-        event = _outcome(request, outcome, now, operation, entry.operation_id, failure)
+        event = about(request, outcome, now, operation, entry.operation_id, failure)
         self._gathered.outcomes.append(event)
         del self._entries[request.key]
         self._changed.pop(request.key, None)
@@ -360,29 +344,3 @@ class Partition:
     def _remember(self, key: str, fingerprint: str, message_id: str, now: int) -> None:
         self._finished.remember(key, fingerprint, now)
         self._gathered.ended.append(Ended(key, fingerprint, message_id, now))
-
-
-def _outcome(
-    request: Request,
-    outcome: OutcomeType,
-    now: int,
-    operation: Operation | None,
-    operation_id: str | None,
-    failure: Failure | None = None,
-) -> Outcome:
-    return Outcome(
-        outcome,
-        request.key,
-        request.message_id,
-        request.correlation_id,
-        request.terminal_id,
-        request.operation,
-        request.requested_at,
-        now,
-        operation,
-        operation_id,
-        failure,
-        None,
-        request.traceparent,
-        request.tracestate,
-    )
