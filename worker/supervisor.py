@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 # passes by itself: it counts for the back-off alone.
 _HALT_AFTER = 6
 _LONGEST_BACK_OFF = 30.0
-# Fenced though the group says the partition is ours: if we are the zombie, a heartbeat (every 3 s) will soon say so,
+# Fenced though the group says the partition is ours: if we are the zombie, a heartbeat (every second) will soon say so,
 # and opening again before it does would fence the rightful owner.
 _FENCED_BACK_OFF = 5.0
 

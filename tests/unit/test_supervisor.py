@@ -132,6 +132,7 @@ async def test_the_same_failure_six_times_running_halts(world: World) -> None:
 async def test_five_times_is_not_six(world: World) -> None:
     world.refuse(*(KeyError() for _ in range(HALTS_AFTER - 1)))
     await world.life(1)
+    assert world.supervisor.state is SupervisorState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -149,11 +150,13 @@ async def test_five_times_is_not_six(world: World) -> None:
 async def test_brokers_in_trouble_never_halt_it(world: World, error: Exception) -> None:
     world.refuse(*[error] * (3 * HALTS_AFTER))
     await world.life(1)
+    assert world.supervisor.state is SupervisorState.RUNNING
 
 
 async def test_what_the_brokers_refuse_for_good_halts(world: World) -> None:
     world.refuse(*(TopicAuthorizationFailedError() for _ in range(HALTS_AFTER)))
     await world.in_state(SupervisorState.HALTED)
+    assert world.failures[-1] == "halted"
 
 
 async def test_a_commit_between_failures_starts_the_count_afresh(world: World, waits: Waits) -> None:
@@ -175,11 +178,13 @@ async def test_failures_without_a_commit_halt_an_engine_that_opens_each_time(wor
 async def test_brokers_in_trouble_do_not_count_towards_a_halt(world: World) -> None:
     world.refuse(*(ConnectionError() for _ in range(HALTS_AFTER)), KeyError(), ConnectionError())
     await world.life(1)
+    assert world.supervisor.state is SupervisorState.RUNNING
 
 
 async def test_failures_of_different_kinds_are_not_the_same_failure(world: World) -> None:
     world.refuse(*(error for _ in range(HALTS_AFTER) for error in (KeyError(), ValueError())))
     await world.life(1)
+    assert world.supervisor.state is SupervisorState.RUNNING
 
 
 async def test_a_record_that_cannot_be_taken_in_halts_though_each_engine_proves_itself_first(waits: Waits) -> None:

@@ -1,7 +1,5 @@
 """Commits of one partition: from what the partition gathered to records on Kafka."""
 
-import time
-
 from worker.domain.commit import Commit
 from worker.kafka import dead_letter, ledger, wire
 from worker.kafka.connection import Topics
@@ -69,7 +67,7 @@ class LedgerCommitter:
                 letter.message,
                 topic=self._topics.requests,
                 partition=self._partition,
-                now=int(time.time() * 1000),
+                now=commit.position.time,
                 max_bytes=_MAX_DEAD_LETTER_BYTES,
             )
             messages.append(Message(self._topics.dead_letters, key, value, headers))

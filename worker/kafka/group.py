@@ -108,7 +108,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         offsets = asyncio.create_task(self._commit_offsets_regularly())
         try:
             consumer.subscribe([self._topic], listener=self)
-            await self._start(consumer)
+            # It waits for an assignment without limit: a stop must not wait with it.
+            await unless(self._stopping, consumer.start())
             self.error = None
             # A rebalance holds the fetch until it ends, and with the brokers away that is never (trap T9).
             await unless(self._stopping, self._poll_on(consumer))
@@ -116,8 +117,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             self.joined = False
             offsets.cancel()
-            if self._patience:
-                self._patience.cancel()
+            self._end_patience()
             await self._close_all(self.supervisors.values())
             self.supervisors.clear()
             self._sought.clear()
@@ -139,10 +139,6 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             fetch_max_wait_ms=100,  # resume() and seek() wait for the fetch in flight
             metadata_max_age_ms=30_000,  # how soon a topic that came back, or has more partitions, is noticed
         )
-
-    async def _start(self, consumer: Any) -> None:
-        """`start` waits for an assignment without limit: a stop must not wait with it."""
-        await unless(self._stopping, consumer.start())
 
     async def _poll_on(self, consumer: Any) -> None:
         while True:
@@ -185,6 +181,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             if self.supervisors:
                 await within(_SETTLE + 1.0, self.settle(_SETTLE))
+            self._end_patience()  # a rebalance may begin again before it has ended
             self._patience = asyncio.get_running_loop().call_later(_PATIENCE, self._resume)
         except BaseException as error:  # noqa: BLE001
             self._parked = error
@@ -193,8 +190,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         # First, in one step: the fetcher has begun already, from wherever it pleases (trap T3).
         assigned = list(assigned)
         try:
-            if self._patience:
-                self._patience.cancel()
+            self._end_patience()
             self._consumer.pause(*assigned)
             for tp in assigned:
                 self._consumer.seek(tp, 0)
@@ -220,6 +216,10 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         self.joined = True
         log.info("partitions_assigned", partitions=sorted(numbers), lost=sorted(s.number for s in lost))
         self._steer_all()
+
+    def _end_patience(self) -> None:
+        if self._patience:
+            self._patience.cancel()
 
     def _resume(self) -> None:
         if self._stopping.is_set():
