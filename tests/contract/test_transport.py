@@ -14,19 +14,33 @@ NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 async def _post(transport: httpx.AsyncBaseTransport, url: str) -> httpx.Response:
     parsed = httpx.URL(url)
-    headers = httpx.Headers({"Host": parsed.netloc.decode(), "Content-Length": "2"})
     return await transport.handle_async_request(
-        httpx.Request("POST", parsed, headers=headers, stream=httpx.ByteStream(b"{}"), extensions={"target": b"/x?y=z"})
+        httpx.Request(
+            "POST",
+            parsed,
+            headers=httpx.Headers({"Idempotency-Key": "k"}),
+            stream=httpx.ByteStream(b"{}"),
+            extensions={"target": b"/x?y=z"},
+        )
     )
 
 
-async def test_target_and_body_arrive(transport: httpx.AsyncBaseTransport) -> None:
+async def test_target_headers_and_body_arrive(transport: httpx.AsyncBaseTransport) -> None:
     async with scripted(response(200, b"hello")) as server:
         answer = await _post(transport, server.url)
     assert await answer.aread() == b"hello"
     assert server.requests[0].startswith(b"post /x?y=z http/1.1\r\n")
-    assert server.requests[0].count(b"content-length: 2\r\n") == 1
-    assert server.requests[0].count(b"host: ") == 1
+    host = server.url.removeprefix("http://").encode()
+    for header in (b"content-length: 2", b"host: " + host, b"idempotency-key: k", b"accept: application/json"):
+        assert server.requests[0].count(b"\r\n" + header + b"\r\n") == 1
+    assert server.requests[0].count(b"\r\ndintero-system-name: terminal-operations-worker\r\n") == 1
+
+
+async def test_of_an_answers_headers_those_we_read_are_kept(transport: httpx.AsyncBaseTransport) -> None:
+    headers = ("Retry-After: 7", "Date: Sun, 22 Nov 2026 12:00:00 GMT", "X-Large: " + 1_000 * "x")
+    async with scripted(response(429, b"", *headers)) as server:
+        answer = await _post(transport, server.url)
+    assert dict(answer.headers) == {"retry-after": "7", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}
 
 
 async def test_a_refused_connection_was_not_sent(transport: httpx.AsyncBaseTransport) -> None:

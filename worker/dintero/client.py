@@ -1,6 +1,5 @@
 """One HTTP request to the API: what is sent, traced and counted. What the answer means is decided elsewhere."""
 
-import asyncio
 import base64
 import re
 from collections.abc import Callable
@@ -10,18 +9,21 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from worker import __version__
 from worker.dintero.answers import read_exception
 from worker.dintero.call import Credentials
 from worker.domain.entry import Entry
+from worker.telemetry.tracing import Span
 
 if TYPE_CHECKING:
     from worker.telemetry.metrics import Metrics
     from worker.telemetry.tracing import Tracing
 
-SYSTEM = "terminal-operations-worker"
 OPERATIONS = "/v1/admin/terminals/operations"
 
+GRACE = 1.0
+"""The transport knows more of what happened, and so is given the time to speak first."""
+
+_JSON = (b"Content-Type", b"application/json")
 # Trace context may come from a request: it must not be able to end its header and begin another.
 _HEADER = re.compile(r"[\x20-\x7e]{1,512}", re.ASCII)
 
@@ -33,7 +35,10 @@ class Received(NamedTuple):
 
 
 class Client:
-    """Sends in the synchronous step in which it is awaited. Raises `httpx.HTTPError` when there is no whole answer."""
+    """Sends in the synchronous step in which it is awaited. Raises `httpx.HTTPError` when there is no whole answer.
+
+    How long that takes is the transport's to bound; the caller bounds the transport, by `patience` seconds.
+    """
 
     def __init__(
         self,
@@ -49,87 +54,67 @@ class Client:
         self._prefix = self._url.path.rstrip("/")
         self._operations = self._prefix + OPERATIONS
         self._transport = transport
-        # The transport knows more of what happened, and so is given the time to speak first.
-        self._timeout = request_timeout + 1.0
+        self.patience = request_timeout + GRACE
         self._tracing = tracing
         self._metrics = metrics
         self._clock = clock
-        self._headers = [
-            (b"Host", self._url.netloc),
-            (b"User-Agent", f"{SYSTEM}/{__version__}".encode()),
-            (b"Accept", b"application/json"),
-            (b"Dintero-System-Name", SYSTEM.encode()),
-            (b"Dintero-System-Version", __version__.encode()),
-            (b"Dintero-System-Plugin-Name", SYSTEM.encode()),
-            (b"Dintero-System-Plugin-Version", __version__.encode()),
-        ]
 
     async def create(self, entry: Entry, token: str, resent: int) -> Received:
         request = entry.request
         content: dict[str, object] = {"terminal_id": request.terminal_id, "operation": request.operation}
         if request.parameters is not None:
             content["parameters"] = request.parameters
-        headers = [(b"Authorization", b"Bearer " + token.encode()), (b"Idempotency-Key", request.key.encode())]
-        return await self._traced("POST", self._operations, headers, orjson.dumps(content), entry, entry.asked + resent)
+        headers = [*_bearer(token), (b"Idempotency-Key", request.key.encode()), _JSON]
+        span = self._attempt("POST", self._operations, headers, entry, entry.asked + resent)
+        return await self._send("POST", self._operations, headers, orjson.dumps(content), span)
 
     async def poll(self, entry: Entry, token: str, resent: int) -> Received:
         target = f"{self._operations}?operation_id={quote(entry.operation_id or '', safe='')}"
-        return await self._traced("GET", target, [(b"Authorization", b"Bearer " + token.encode())], b"", entry, resent)
+        headers = _bearer(token)
+        return await self._send("GET", target, headers, b"", self._attempt("GET", target, headers, entry, resent))
 
     async def token(self, account: str, credentials: Credentials) -> Received:
         pair = f"{credentials.client_id}:{credentials.client_secret.get_secret_value()}"
         audience = f"https://api.dintero.com/v1/accounts/{account}"
-        headers = [(b"Authorization", b"Basic " + base64.b64encode(pair.encode()))]
+        headers = [(b"Authorization", b"Basic " + base64.b64encode(pair.encode())), _JSON]
         body = orjson.dumps({"grant_type": "client_credentials", "audience": audience})
         target = f"{self._prefix}/v1/accounts/{quote(account, safe='')}/auth/token"
-        return await self._counted("POST", target, headers, body, lambda status, error: None)
+        return await self._send("POST", target, headers, body, Span())
 
-    async def _traced(
-        self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes, entry: Entry, resent: int
-    ) -> Received:
+    def _attempt(self, method: str, target: str, headers: list[tuple[bytes, bytes]], entry: Entry, resent: int) -> Span:
+        """The span of this call, its context put into the headers."""
         request = entry.request
-        url = self._origin + target
-        attempt = self._tracing.attempt(method, url, request.traceparent, request.tracestate, resent)
-        for name, value in ((b"traceparent", attempt.traceparent), (b"tracestate", attempt.tracestate)):
+        span = self._tracing.attempt(method, self._origin + target, request.traceparent, request.tracestate, resent)
+        for name, value in ((b"traceparent", span.traceparent), (b"tracestate", span.tracestate)):
             if value is not None and _HEADER.fullmatch(value):
                 headers.append((name, value.encode()))
-        return await self._counted(method, target, headers, body, attempt.end)
+        return span
 
-    async def _counted(
-        self,
-        method: str,
-        target: str,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes,
-        end: Callable[[int | None, str | None], None],
+    async def _send(
+        self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes, span: Span
     ) -> Received:
-        if method == "POST":
-            headers += ((b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body)))
+        # Objects ready made: httpx would take five times as long to find out what they are.
+        request = httpx.Request(
+            method,
+            self._url,
+            headers=httpx.Headers(headers),
+            stream=httpx.ByteStream(body),
+            extensions={"target": target.encode("ascii")},
+        )
         started = self._clock()
         status: int | None = None
         error: str | None = "interrupted"
         try:
-            received = await self._send(method, target, headers, body)
-            status, error = received.status, None
-            return received
+            response = await self._transport.handle_async_request(request)
+            status, error = response.status_code, None
+            return Received(status, response.headers, b"".join(cast(httpx.ByteStream, response.stream)))
         except httpx.HTTPError as reason:
             error = read_exception(reason).cause
             raise
         finally:
             self._metrics.http(method, status, error, self._clock() - started)
-            end(status, error)
+            span.end(status, error)
 
-    async def _send(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> Received:
-        request = httpx.Request(
-            method,
-            self._url,
-            headers=httpx.Headers(self._headers + headers),
-            stream=httpx.ByteStream(body),
-            extensions={"target": target.encode("ascii")},
-        )
-        try:
-            async with asyncio.timeout(self._timeout):
-                response = await self._transport.handle_async_request(request)
-        except TimeoutError:
-            raise httpx.ReadTimeout("no whole answer in time", request=request) from None
-        return Received(response.status_code, response.headers, b"".join(cast(httpx.ByteStream, response.stream)))
+
+def _bearer(token: str) -> list[tuple[bytes, bytes]]:
+    return [(b"Authorization", b"Bearer " + token.encode())]

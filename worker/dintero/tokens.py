@@ -90,8 +90,11 @@ class Tokens:
     async def _renew(self) -> str | TokenError:
         asked_at = self._clock()
         try:
-            received = await self._client.token(self._account, self._credentials())
+            async with asyncio.timeout(self._client.patience):
+                received = await self._client.token(self._account, self._credentials())
             token, lifetime = _read(received)
+        except TimeoutError:
+            error = TokenError("token_timeout")
         except httpx.HTTPError as reason:
             error = TokenError("token_" + read_exception(reason).cause)
         except TokenError as reason:

@@ -1,8 +1,9 @@
 """HTTP transports: httpx's interface over pyreqwest, and the stock one as a fallback. Both give the same promises.
 
-An answer comes whole, not compressed, and within `MAX_BODY`. Redirects are not followed, and proxies named in the
-environment are not used. `httpx.ConnectError`, `ConnectTimeout` and `PoolTimeout` mean that the request was certainly
-not sent. After every other error it may have been.
+Each request also carries `HEADERS`, `Host` and `Content-Length`. An answer comes whole, not compressed, and within
+`MAX_BODY`; of its headers only those of `KEPT` do. Redirects are not followed, and proxies named in the environment are
+not used. `httpx.ConnectError`, `ConnectTimeout` and `PoolTimeout` mean that the request was certainly not sent. After
+every other error it may have been.
 """
 
 import asyncio
@@ -12,9 +13,21 @@ from typing import Literal, cast
 import httpx
 from pyreqwest import exceptions
 from pyreqwest.client import ClientBuilder
-from pyreqwest.http import HeaderMap
+from pyreqwest.response import Response
+
+from worker import __version__
 
 MAX_BODY = 1024 * 1024
+SYSTEM = "terminal-operations-worker"
+HEADERS = {
+    "User-Agent": f"{SYSTEM}/{__version__}",
+    "Accept": "application/json",
+    "Dintero-System-Name": SYSTEM,
+    "Dintero-System-Version": __version__,
+    "Dintero-System-Plugin-Name": SYSTEM,
+    "Dintero-System-Plugin-Version": __version__,
+}
+KEPT = ("retry-after", "date")
 
 
 class ResponseTooLarge(httpx.ReadError):
@@ -30,8 +43,8 @@ def build_transport(
 ) -> httpx.AsyncBaseTransport:
     """A transport that gives up a request after `request_timeout` seconds, reading the answer included.
 
-    A request must have a body that is an `httpx.ByteStream`, and `Host` and `Content-Length` among its headers. Its
-    extension `target` (bytes) stands in for path and query, as in httpx.
+    A request's body must be an `httpx.ByteStream`. Its extension `target` (bytes) stands in for path and query, as in
+    httpx.
     """
     connect_timeout = min(connect_timeout, request_timeout)
     transport = PyreqwestTransport if name == "pyreqwest" else StockTransport
@@ -48,10 +61,16 @@ class StockTransport(httpx.AsyncBaseTransport):
         self._timeouts = {"connect": connect_timeout, "pool": connect_timeout}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        request.extensions = {**request.extensions, "timeout": self._timeouts}
+        whole = httpx.Request(
+            request.method,
+            request.url,
+            headers={**HEADERS, **request.headers},
+            content=b"".join(cast(httpx.ByteStream, request.stream)),
+            extensions={**request.extensions, "timeout": self._timeouts},
+        )
         try:
             async with asyncio.timeout(self._request_timeout):
-                response = await self._inner.handle_async_request(request)
+                response = await self._inner.handle_async_request(whole)
                 try:
                     body = await _read(cast(httpx.AsyncByteStream, response.stream), request)
                 finally:
@@ -59,7 +78,8 @@ class StockTransport(httpx.AsyncBaseTransport):
         except TimeoutError:
             # Also while connecting: how far the request got is not known here.
             raise httpx.ReadTimeout("no whole answer in time", request=request) from None
-        return httpx.Response(response.status_code, headers=response.headers, stream=body)
+        kept = [(name, value) for name in KEPT if (value := response.headers.get(name)) is not None]
+        return httpx.Response(response.status_code, headers=kept, stream=body)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -81,6 +101,7 @@ class PyreqwestTransport(httpx.AsyncBaseTransport):
             .connect_timeout(timedelta(seconds=connect_timeout))
             .pool_timeout(timedelta(seconds=connect_timeout))
             .max_connections(max_connections)
+            .default_headers(HEADERS)
             .build()
         )
 
@@ -100,7 +121,7 @@ class PyreqwestTransport(httpx.AsyncBaseTransport):
             raise _translate(error, request) from None
         if len(body) > MAX_BODY:
             raise _too_large(request)
-        return httpx.Response(response.status, headers=_headers(response.headers), stream=httpx.ByteStream(body))
+        return httpx.Response(response.status, headers=_kept(response), stream=httpx.ByteStream(body))
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -128,20 +149,16 @@ def _too_large(request: httpx.Request) -> ResponseTooLarge:
     return ResponseTooLarge(f"the answer is over {MAX_BODY} bytes", request=request)
 
 
-def _headers(received: HeaderMap) -> httpx.Headers:
-    try:
-        pairs = list(received.items())
-    except ValueError:
-        # A value outside ASCII cannot be read, and hides the others from items(). None of those we need has one.
-        pairs = [(name, value) for name in set(received) if (value := _readable(received, name)) is not None]
-    return httpx.Headers([(name.encode("ascii"), value.encode("ascii")) for name, value in pairs])
-
-
-def _readable(received: HeaderMap, name: str) -> str | None:
-    try:
-        return received[name]
-    except ValueError:
-        return None
+def _kept(response: Response) -> list[tuple[str, str]]:
+    kept = []
+    for name in KEPT:
+        try:
+            value = response.get_header(name)
+        except ValueError:
+            continue  # outside ASCII, which neither of them has
+        if value is not None:
+            kept.append((name, value))
+    return kept
 
 
 def _translate(error: exceptions.PyreqwestError, request: httpx.Request) -> httpx.TransportError:

@@ -93,6 +93,7 @@ class Caller:
         clock: Clock | None = None,
         max_in_flight: int = 8,
         base_url: str = "https://api.example",
+        request_timeout: float = 5.0,
     ) -> None:
         self.metrics = Metrics()
         self.answers: dict[Entry, list[Answer]] = {}
@@ -100,7 +101,7 @@ class Caller:
             {ACCOUNT: CREDENTIALS, OTHER_ACCOUNT: CREDENTIALS},
             base_url=base_url,
             transport=transport,
-            request_timeout=5.0,
+            request_timeout=request_timeout,
             max_in_flight=max_in_flight,
             max_requests_per_second=None,
             tracing=Tracing(),

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from tests.unit.dintero.support import ACCOUNT, OTHER_ACCOUNT, Caller, Clock, Transport, accept, entry, settle
+from worker.dintero import client
 from worker.dintero.api import CallKind
 from worker.dintero.circuit import FAILURES_TO_OPEN
 from worker.domain.answer import Answer, Verdict
@@ -36,8 +37,6 @@ async def test_a_create_says_who_asks_for_what_and_with_which_key() -> None:
     assert (request.method, request.extensions["target"]) == ("POST", b"/v1/admin/terminals/operations")
     assert request.headers["idempotency-key"] == ours.request.key
     assert request.headers["authorization"] == "Bearer token-1"
-    assert request.headers["host"] == "api.example"
-    assert request.headers["dintero-system-name"] == "terminal-operations-worker"
     content = orjson.loads(b"".join(request.stream))  # type: ignore[arg-type]
     assert content == {
         "terminal_id": ours.request.terminal_id,
@@ -50,6 +49,26 @@ async def test_a_poll_asks_for_its_operation_alone() -> None:
     transport = Transport(accept)
     await Caller(transport).poll(entry(operation_id="a&b=c"))
     assert transport.requests[0].extensions["target"] == b"/v1/admin/terminals/operations?operation_id=a%26b%3Dc"
+
+
+async def test_a_transport_that_never_gives_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "GRACE", 0.01)
+    caller = Caller(Transport(_never), request_timeout=0.01)
+    answer = await caller.create(entry())
+    assert (answer.verdict, answer.cause) == (Verdict.UNKNOWN, "timeout")
+    assert caller.metrics.calls[-1] == ("POST", None, "interrupted")
+    assert caller.api.status()[ACCOUNT]["in_flight"] == 0
+
+
+async def test_a_token_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "GRACE", 0.01)
+
+    class Silent(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return await _never(request)
+
+    answer = await Caller(Silent(), request_timeout=0.01).create(entry())
+    assert (answer.verdict, answer.cause) == (Verdict.NOT_RUN, "token_timeout")
 
 
 async def test_submit_never_answers_by_itself() -> None:
