@@ -2,12 +2,10 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
-
-def _boottime() -> float:
-    # Linux counts a suspended machine's sleep only in CLOCK_BOOTTIME; elsewhere the monotonic clock must do.
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(clock)
+# Linux counts a suspended machine's sleep only in CLOCK_BOOTTIME; elsewhere the monotonic clock must do.
+_boottime = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Clock:

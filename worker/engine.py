@@ -266,13 +266,20 @@ class Engine:
         return Call(CallKind.POLL, entry, prepare=_nothing, door=self._open, done=self._done)
 
     def _set_timer(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+        """Come back when the next entry is due. A timer that rings early does no harm; setting one costs 2 us."""
         next_due = self.partition.next_due
-        if next_due is not None and not self._suspended:
-            seconds = min(60.0, max(0.0, (next_due - self._clock.now()) / 1000))
-            self._timer = self._loop.call_later(seconds, self._tick)
+        if next_due is None or self._suspended:
+            return
+        at = self._loop.time() + min(60.0, max(0.0, (next_due - self._clock.now()) / 1000))
+        if self._timer:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._rung)
+
+    def _rung(self) -> None:
+        self._timer = None
+        self._tick()
 
     def _done(self, entry: Entry, answer: Answer) -> None:
         self._in_flight.discard(entry)

@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import cast
 
 import httpx
@@ -183,7 +182,7 @@ class Account:
         if answer.verdict is Verdict.OPERATION:
             self._allowed_at[call.kind] = now
         elif answer.http_status == 403 and now - self._allowed_at.get(call.kind, -math.inf) > SCOPE_MEMORY:
-            return replace(answer, verdict=Verdict.NOT_RUN)
+            return answer._replace(verdict=Verdict.NOT_RUN)
         return answer
 
     def _learn(self, answer: Answer, probe: bool, started: int) -> None:

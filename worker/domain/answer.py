@@ -1,14 +1,12 @@
 """What the API's answer means to us, split by what we do next."""
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 FINAL_STATUSES = frozenset({"COMPLETED", "FAILED", "TIMEOUT"})
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """The API's operation object. `body` is the whole of it as it came, unknown members kept."""
 
     id: str
@@ -41,8 +39,7 @@ class Verdict(Enum):
     """Creates only: it was not sent, since the door was closed. Look at the deadlines, then ask again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One answer. `cause` is a short, bounded label for logs and metrics; `retry_after` is milliseconds, clamped."""
 
     verdict: Verdict

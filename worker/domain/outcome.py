@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from worker.domain.answer import Operation
 from worker.domain.request import Identity, Invalid, Request
@@ -37,8 +38,7 @@ class Failure:
     code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One event. `record_key` stands in for the terminal id where that could not be read."""
 
     type: OutcomeType

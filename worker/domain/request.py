@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A Kafka record as it came. Kept only until its request is accepted; a dead letter gives it back whole."""
 
     offset: int
@@ -16,8 +15,7 @@ class Record:
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One operation asked of one terminal. `requested_at` is the time of its record."""
 
     message_id: str

@@ -6,9 +6,8 @@ have happened, and the producer is of no more use.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
@@ -23,8 +22,7 @@ _MAX_BATCH_SIZE = 1_048_576
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A record to be written. Without a partition the key decides, as in Java."""
 
     topic: str

@@ -4,7 +4,6 @@ A request lives for minutes and over restarts, a span only in one process. So ea
 that came with the request; the context of its process span travels in the ledger and is the parent of the rest.
 """
 
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from opentelemetry import trace
@@ -134,7 +133,7 @@ class RecordedTracing(Tracing):
                 [trace.Link(parent)] if parent is not None else None,
             )
         )
-        return span, replace(request, traceparent=span.traceparent, tracestate=span.tracestate)
+        return span, request._replace(traceparent=span.traceparent, tracestate=span.tracestate)
 
     def attempt(
         self, method: str, url: str, traceparent: str | None, tracestate: str | None, resend_count: int

@@ -263,8 +263,9 @@ async def test_a_bug_in_a_call_is_unknown_and_not_lost() -> None:
 async def test_a_header_from_outside_cannot_begin_another() -> None:
     transport = Transport(accept)
     ours = entry()
-    object.__setattr__(ours.request, "traceparent", "00-" + "a" * 32 + "-" + "b" * 16 + "-01")
-    object.__setattr__(ours.request, "tracestate", "a=b\r\nAuthorization: mine")
+    ours.request = ours.request._replace(
+        traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01", tracestate="a=b\r\nAuthorization: mine"
+    )
     assert (await Caller(transport).create(ours)).verdict is Verdict.OPERATION
     assert transport.requests[0].headers["traceparent"].startswith("00-aaaa")
     assert "tracestate" not in transport.requests[0].headers

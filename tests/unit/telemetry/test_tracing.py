@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 from threading import Thread
@@ -72,13 +71,13 @@ def test_a_process_span_is_a_child_of_the_request_and_links_to_it(
         "messaging.message.id": "17",
         "messaging.message.conversation_id": "night",
     }
-    assert request == replace(REQUEST, traceparent=span.traceparent)
+    assert request == REQUEST._replace(traceparent=span.traceparent)
     assert span.traceparent is not None
     assert span.traceparent.split("-")[1:3] == [TRACE, f"{done.context.span_id:016x}"]
 
 
 def test_a_request_without_a_context_starts_a_trace(recorded: tracing.Tracing, exporter: InMemorySpanExporter) -> None:
-    span, request = recorded.process(replace(REQUEST, traceparent=None, tracestate=None), 0)
+    span, request = recorded.process(REQUEST._replace(traceparent=None, tracestate=None), 0)
     span.end()
     assert the_one(exporter).parent is None
     assert request.traceparent == span.traceparent is not None
@@ -142,9 +141,9 @@ def test_a_publish_span_names_the_event(recorded: tracing.Tracing, exporter: InM
 def test_a_trace_that_is_not_sampled_stays_so_to_the_end(
     recorded: tracing.Tracing, exporter: InMemorySpanExporter
 ) -> None:
-    span, request = recorded.process(replace(REQUEST, traceparent=NOT_SAMPLED), 0)
+    span, request = recorded.process(REQUEST._replace(traceparent=NOT_SAMPLED), 0)
     attempt = recorded.attempt("POST", URL, request.traceparent, request.tracestate, 0)
-    publish = recorded.publish(replace(OUTCOME, traceparent=request.traceparent))
+    publish = recorded.publish(OUTCOME._replace(traceparent=request.traceparent))
     for each in (span, attempt, publish):
         assert each.traceparent is not None
         assert TRACE in each.traceparent
@@ -158,7 +157,7 @@ def test_what_the_sampler_drops_at_the_root_is_dropped_in_every_step(exporter: I
     provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(0)), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     recorded = tracing.RecordedTracing(provider, **NAMES)
-    span, request = recorded.process(replace(REQUEST, traceparent=None, tracestate=None), 0)
+    span, request = recorded.process(REQUEST._replace(traceparent=None, tracestate=None), 0)
     span.end()
     recorded.attempt("POST", URL, request.traceparent, request.tracestate, 0).end(200)
     assert request.traceparent is not None
@@ -177,7 +176,7 @@ def test_without_recording_contexts_pass_through_untouched() -> None:
 
 def test_without_a_context_and_without_recording_one_span_serves_all() -> None:
     base = tracing.Tracing()
-    assert base.attempt("GET", URL, None, None, 0) is base.publish(replace(OUTCOME, traceparent=None))
+    assert base.attempt("GET", URL, None, None, 0) is base.publish(OUTCOME._replace(traceparent=None))
 
 
 @pytest.fixture
