@@ -76,7 +76,7 @@ async def test_a_key_is_refused_with_another_payload(caller_to: CallerTo, simula
     async with simulate(QUICK) as url, caller_to(url) as caller:
         ours = entry()
         await caller.create(ours)
-        object.__setattr__(ours.request, "operation", "send_logs")
+        ours.request = ours.request._replace(operation="send_logs")
         assert (await caller.create(ours)).http_status == 422
 
 
