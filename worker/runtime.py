@@ -26,8 +26,8 @@ from worker.kafka.commit import LedgerCommitter
 from worker.kafka.connection import unless, within
 from worker.kafka.group import SESSION_TIMEOUT, Group
 from worker.kafka.producer import PlainProducer, Producer, TransactionalProducer
+from worker.kafka.reader import Reader
 from worker.kafka.restore import restore
-from worker.kafka.wire import Reader
 from worker.settings import Settings, accounts
 from worker.supervisor import Supervisor, SupervisorState
 from worker.telemetry import export

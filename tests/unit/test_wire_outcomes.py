@@ -1,6 +1,5 @@
-"""Outcomes and dead letters as they go out, held against the schemas."""
+"""Outcomes as they go out, held against the schemas."""
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -8,12 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import OUTCOME, DeadLetterHeaders, EndOfDayOperation, OutcomeHeaders, names
+from schemas import OUTCOME, EndOfDayOperation, OutcomeHeaders, names
 from worker.domain.answer import Operation
-from worker.domain.outcome import DeadLetterReason, Failure, Outcome, OutcomeType, Reason
-from worker.domain.request import Record
-from worker.kafka.dead_letter import encode_dead_letter
-from worker.kafka.wire import encode_outcome
+from worker.domain.outcome import Failure, Outcome, OutcomeType, Reason
+from worker.kafka.outcomes import encode_outcome
 
 KEY = "0d5f3a1c-9c1e-4b7e-8f39-2a9d3b1e7c44"
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -112,6 +109,14 @@ def test_a_request_that_could_not_be_read_fails_under_its_own_record_key() -> No
     assert OUTCOME.validate_python(value).status == "failed"
 
 
+def test_a_record_key_of_any_size_makes_an_outcome_that_brokers_take() -> None:
+    """The key goes to the same partition each time, cut or not; uncut, its partition would stand still."""
+    failure = Failure(Reason.INVALID_REQUEST, "value: expected JSON in UTF-8")
+    given = outcome(OutcomeType.FAILED, terminal_id=None, failure=failure, record_key=b"k" * 1_048_000)
+    assert encoded(given)[0] == b"k" * 1_024
+    assert encoded(given._replace(record_key=None))[0] is None
+
+
 def test_a_refusal_tells_the_status_and_the_code_of_the_api() -> None:
     failure = Failure(Reason.REJECTED, "No such terminal", 404, "NOT_FOUND")
     _, value, _ = encoded(outcome(OutcomeType.FAILED, failure=failure))
@@ -162,7 +167,7 @@ outcomes = st.builds(
 @given(outcomes)
 def test_every_outcome_validates_and_comes_back_as_it_was(given: Outcome) -> None:
     if given.type is not OutcomeType.FAILED:
-        given = replace(given, failure=None)
+        given = given._replace(failure=None)
     key, value, headers = encode_outcome(given, source="/w", traceparent=TRACEPARENT, tracestate=None)
     document = orjson.loads(value)
     model = OUTCOME.validate_json(value)
@@ -170,70 +175,3 @@ def test_every_outcome_validates_and_comes_back_as_it_was(given: Outcome) -> Non
     read = OutcomeHeaders.model_validate({name: raw.decode() for name, raw in headers})
     assert (read.ce_type, read.ce_time) == (names.OUTCOME_TYPES[model.status], model.occurred_at)
     assert key == (given.terminal_id or "").encode()
-
-
-RECORD = Record(9, 0, b"key", b"value", [("a", b"1"), ("b", None)])
-
-
-def dead_letter(record: Record, max_bytes: int = 10_000) -> tuple[bytes | None, bytes | None, list[Any]]:
-    return encode_dead_letter(
-        record,
-        DeadLetterReason.INVALID_REQUEST,
-        "value: expected JSON",
-        topic="requests",
-        partition=3,
-        now=1_767_225_600_000,
-        max_bytes=max_bytes,
-    )
-
-
-OURS = ("reason", "message", "topic", "partition", "offset", "time")
-
-
-def size(key: bytes | None, value: bytes | None, headers: list[Any]) -> int:
-    return len(key or b"") + len(value or b"") + sum(len(name) + len(raw or b"") for name, raw in headers)
-
-
-def test_a_dead_letter_is_the_record_and_why_and_whence() -> None:
-    key, value, headers = dead_letter(RECORD)
-    assert (key, value) == (b"key", b"value")
-    assert headers[:2] == RECORD.headers
-    model = DeadLetterHeaders.model_validate({name: raw.decode() for name, raw in headers[2:]})
-    assert model.model_dump(mode="json", exclude_unset=True) == {
-        "dead_letter_reason": "invalid_request",
-        "dead_letter_message": "value: expected JSON",
-        "dead_letter_topic": "requests",
-        "dead_letter_partition": 3,
-        "dead_letter_offset": 9,
-        "dead_letter_time": "2026-01-01T00:00:00.000Z",
-    }
-
-
-def test_nothing_at_all_can_be_a_dead_letter() -> None:
-    assert dead_letter(Record(9, 0, None, None))[:2] == (None, None)
-
-
-@pytest.mark.parametrize(
-    ("hostile", "cut"),
-    [
-        (Record(9, 0, b"key", b"v" * 20_000, [("a", b"1")]), b"value"),
-        (Record(9, 0, b"key", b"value", [("a", b"1"), ("b", b"x" * 20_000)]), b"value,headers"),
-        (Record(9, 0, b"key", None, [("b", b"x")] * 5_000), b"headers"),
-        (Record(9, 0, b"k" * 20_000, b"value", [("a", b"1")]), b"value,headers,key"),
-        (Record(9, 0, b"k" * 20_000, None), b"key"),
-    ],
-)
-def test_a_dead_letter_that_would_not_fit_is_cut_and_says_where(hostile: Record, cut: bytes) -> None:
-    key, value, headers = dead_letter(hostile)
-    assert headers[-1] == (names.DEAD_LETTER_TRUNCATED, cut)
-    assert size(key, value, headers) <= 10_000
-    assert (hostile.value or b"").startswith(value or b"")
-    assert (hostile.key or b"").startswith(key or b"")
-    assert headers[: -len(OURS) - 1] == list(hostile.headers[: len(headers) - len(OURS) - 1])
-
-
-def test_a_dead_letter_is_cut_no_further_than_it_must() -> None:
-    _, value, headers = dead_letter(Record(9, 0, b"key", b"v" * 20_000, [("a", b"1")]))
-    assert value is not None
-    assert len(value) > 9_000
-    assert ("a", b"1") in headers

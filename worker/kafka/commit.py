@@ -1,7 +1,7 @@
 """Commits of one partition: from what the partition gathered to records on Kafka."""
 
 from worker.domain.commit import Commit
-from worker.kafka import dead_letter, ledger, wire
+from worker.kafka import dead_letter, ledger, outcomes
 from worker.kafka.connection import Topics
 from worker.kafka.producer import Message, Producer
 from worker.telemetry.metrics import Metrics
@@ -52,7 +52,7 @@ class LedgerCommitter:
         for outcome in commit.outcomes:
             span = self._tracing.publish(outcome)
             spans.append(span)
-            key, value, headers = wire.encode_outcome(
+            key, value, headers = outcomes.encode_outcome(
                 outcome, source=self._source, traceparent=span.traceparent, tracestate=span.tracestate
             )
             messages.append(Message(self._topics.outcomes, key, value, headers))

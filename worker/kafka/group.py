@@ -19,6 +19,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from worker.domain.request import Record
 from worker.engine import Engine
 from worker.kafka.connection import Connection, stop_client, unless, within
+from worker.kafka.records import tolerate_header_names
 from worker.supervisor import Supervisor
 from worker.telemetry.metrics import Metrics
 
@@ -125,6 +126,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             await stop_client(consumer)
 
     def _new_consumer(self) -> Any:
+        tolerate_header_names()
         return AIOKafkaConsumer(
             **self._connection.options(),
             group_id=self._group_id,

@@ -17,7 +17,7 @@ from worker.kafka.connection import Connection, stop_client
 # Longer than any healthy commit, and under the transaction timeout: what hangs is given up, not waited for.
 _TIMEOUT = 10.0
 _TRANSACTION_TIMEOUT_MS = 15_000
-_MAX_BATCH_SIZE = 1_048_576
+MAX_BATCH_SIZE = 1_048_576
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -48,8 +48,8 @@ class TransactionalProducer:
             **connection.options(),
             transactional_id=transactional_id,
             transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-            max_batch_size=_MAX_BATCH_SIZE,
-            max_request_size=2 * _MAX_BATCH_SIZE,
+            max_batch_size=MAX_BATCH_SIZE,
+            max_request_size=2 * MAX_BATCH_SIZE,
             request_timeout_ms=int(_TIMEOUT * 1000),
         )
 
@@ -75,8 +75,8 @@ class PlainProducer:
         self._producer = AIOKafkaProducer(
             **connection.options(),
             acks="all",
-            max_batch_size=_MAX_BATCH_SIZE,
-            max_request_size=2 * _MAX_BATCH_SIZE,
+            max_batch_size=MAX_BATCH_SIZE,
+            max_request_size=2 * MAX_BATCH_SIZE,
             request_timeout_ms=int(_TIMEOUT * 1000),
         )
 

@@ -8,12 +8,17 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
 from worker.kafka.connection import Connection, Topics, stop_client
+from worker.kafka.producer import MAX_BATCH_SIZE
 
 _TIMEOUT = 30.0
 _TOPIC_EXISTS = 36
+# What we write must be taken whatever the brokers' own bound: this is Kafka's default, a batch's overhead included.
+_MAX_MESSAGE_BYTES = "1048588"
 
+_EVENTS_CONFIG = {"cleanup.policy": "delete", "max.message.bytes": _MAX_MESSAGE_BYTES}
 STATE_CONFIG = {
     "cleanup.policy": "compact",
+    "max.message.bytes": _MAX_MESSAGE_BYTES,
     "segment.bytes": str(64 * 1_048_576),
     "segment.ms": str(3_600_000),
     "delete.retention.ms": str(24 * 3_600_000),
@@ -33,9 +38,9 @@ async def create(
     """
     wanted = [
         NewTopic(topics.requests, partitions, replication_factor, topic_configs={"cleanup.policy": "delete"}),
-        NewTopic(topics.outcomes, partitions, replication_factor, topic_configs={"cleanup.policy": "delete"}),
+        NewTopic(topics.outcomes, partitions, replication_factor, topic_configs=_EVENTS_CONFIG),
         NewTopic(topics.state, partitions, replication_factor, topic_configs=STATE_CONFIG),
-        NewTopic(topics.dead_letters, partitions, replication_factor, topic_configs={"cleanup.policy": "delete"}),
+        NewTopic(topics.dead_letters, partitions, replication_factor, topic_configs=_EVENTS_CONFIG),
     ]
     admin = AIOKafkaAdminClient(**connection.options())
     try:
@@ -71,7 +76,7 @@ async def verify(connection: Connection, topics: Topics, *, command: str) -> int
             if missing:
                 lines = [f"topic {name!r} does not exist: make it with `{command}`" for name in missing]
                 raise TopicsError("\n".join(lines))
-            problems = _mismatch(topics, counts) + await _wrong_cleanup(admin, topics.state)
+            problems = _mismatch(topics, counts) + await _unfit_settings(admin, topics)
     finally:
         await stop_client(admin)
     if problems:
@@ -95,15 +100,27 @@ def _mismatch(topics: Topics, counts: dict[str, int]) -> list[str]:
     ]
 
 
-async def _wrong_cleanup(admin: Any, state_topic: str) -> list[str]:
-    resource = ConfigResource(ConfigResourceType.TOPIC, state_topic)
-    policy = None
-    for response in await admin.describe_configs([resource]):
-        for _, _, _, _, entries in response.resources:
-            policy = next((entry[1] for entry in entries if entry[0] == "cleanup.policy"), policy)
-    if policy == "compact":
-        return []
-    fix = f"kafka-configs.sh --alter --topic {state_topic} --add-config cleanup.policy=compact"
-    return [
-        f"topic {state_topic!r} has cleanup.policy {policy!r}, which would lose pending operations: fix it with `{fix}`"
-    ]
+async def _unfit_settings(admin: Any, topics: Topics) -> list[str]:
+    """What would lose pending operations, or refuse a commit and so hold up its partition for ever."""
+    written = [topics.outcomes, topics.state, topics.dead_letters]
+    found: dict[tuple[str, str], str | None] = {}
+    for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in written]):
+        for _, _, _, name, entries in response.resources:
+            found.update({(name, entry[0]): entry[1] for entry in entries})
+    problems = []
+    policy = found.get((topics.state, "cleanup.policy"))
+    if policy != "compact":
+        fix = f"kafka-configs.sh --alter --topic {topics.state} --add-config cleanup.policy=compact"
+        problems.append(
+            f"topic {topics.state!r} has cleanup.policy {policy!r}, which would lose pending operations: "
+            f"fix it with `{fix}`"
+        )
+    for name in written:
+        largest = found.get((name, "max.message.bytes"))
+        if largest is not None and int(largest) < MAX_BATCH_SIZE:
+            fix = f"kafka-configs.sh --alter --topic {name} --add-config max.message.bytes={_MAX_MESSAGE_BYTES}"
+            problems.append(
+                f"topic {name!r} has max.message.bytes {largest}, and this worker's batches have up to "
+                f"{MAX_BATCH_SIZE}: fix it with `{fix}`"
+            )
+    return problems

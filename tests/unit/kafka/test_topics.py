@@ -20,6 +20,7 @@ class Admin:
         self.codes = dict.fromkeys(("requests", "outcomes", "state", "dead"), 0)
         self.partitions = {"requests": 12, "outcomes": 3, "state": 12, "dead": 1, "someone-elses": 5}
         self.policy = "compact"
+        self.max_message_bytes = dict.fromkeys(("outcomes", "state", "dead"), "1048588")
         self.wanted: list[Any] = []
         self.described: list[str] = []
         self.closed = False
@@ -40,9 +41,14 @@ class Admin:
         self.described = names
         return [{"topic": name, "partitions": [{}] * self.partitions[name], "error_code": 0} for name in names]
 
-    async def describe_configs(self, _: object) -> list[Any]:
-        entries = [("retention.ms", "1"), ("cleanup.policy", self.policy)]
-        return [SimpleNamespace(resources=[(0, None, 2, "state", entries)])]
+    async def describe_configs(self, asked: list[Any]) -> list[Any]:
+        policies = {"outcomes": "delete", "state": self.policy, "dead": "delete"}
+        resources = [
+            (0, None, 2, topic.name, [("cleanup.policy", policies[topic.name]), ("max.message.bytes", size)])
+            for topic in asked
+            for size in [self.max_message_bytes[topic.name]]
+        ]
+        return [SimpleNamespace(resources=resources)]
 
 
 @pytest.fixture
@@ -74,6 +80,7 @@ async def test_only_the_state_topic_is_compacted_and_it_has_as_many_partitions_a
     assert {name for name, config in configs.items() if config["cleanup.policy"] == "compact"} == {"state"}
     assert configs["state"] | {"cleanup.policy": ""} == {
         "cleanup.policy": "",
+        "max.message.bytes": "1048588",
         "segment.bytes": "67108864",
         "segment.ms": "3600000",
         "delete.retention.ms": "86400000",
@@ -111,6 +118,13 @@ async def test_a_state_topic_that_forgets_is_told_with_what_fixes_it(admin: Admi
     (line,) = await refusal()
     assert repr(policy) in line
     assert "--topic state --add-config cleanup.policy=compact" in line
+
+
+async def test_a_topic_that_would_refuse_a_batch_of_ours_is_told_with_what_fixes_it(admin: Admin) -> None:
+    admin.max_message_bytes |= {"dead": "100000", "outcomes": "1048575"}
+    outcomes, dead = await refusal()
+    assert "topic 'outcomes' has max.message.bytes 1048575" in outcomes
+    assert "--topic dead --add-config max.message.bytes=1048588" in dead
 
 
 async def test_all_that_is_wrong_with_the_state_topic_is_told_at_once(admin: Admin) -> None:

@@ -1,22 +1,22 @@
-"""The wire: records in as requests, outcomes out as CloudEvents. By hand, since it runs for every record.
+"""Records in, as requests: CloudEvents of both modes and plain JSON. By hand, since it runs for every record.
 
-Names and limits come from `schemas.names`; tests hold what is written here against the models of `schemas`.
+Names and limits come from `schemas.names`; tests hold what is accepted here against the models of `schemas`.
 """
 
 import base64
-import binascii
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import orjson
 
 from schemas import names
 from worker.domain import identity
-from worker.domain.outcome import Outcome, OutcomeType
 from worker.domain.request import Identity, Invalid, Record, Request
-from worker.kafka.fields import LATEST, Refused, ascii_bytes, bounded, check_json, member, milliseconds, rfc3339
+from worker.kafka.fields import LATEST, Refused, ascii_bytes, bounded, check_json, member, milliseconds
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # It goes into HTTP headers: printable ASCII only, so that no line break gets through.
@@ -25,16 +25,22 @@ _TRACESTATE = re.compile(rb"[\x20-\x7e]{1,512}")
 _CLOUDEVENTS = names.CLOUDEVENTS.encode()
 _CLOUDEVENTS_JSON = names.CLOUDEVENTS_JSON.encode()
 _BINARY = frozenset({names.CE_SPECVERSION, names.CE_ID, names.CE_SOURCE, names.CE_TYPE})
-_READ = _BINARY | {
-    names.CE_CORRELATIONID,
-    names.CE_TRACEPARENT,
-    names.CE_TRACESTATE,
-    names.CONTENT_TYPE,
-    names.TRACEPARENT,
-    names.TRACESTATE,
-}
 
 _Text = Callable[[str], str | None]
+
+
+class _Attributes(NamedTuple):
+    """What the attributes we read are called in one of the two modes of CloudEvents."""
+
+    id: str
+    source: str
+    correlation_id: str
+    spec_version: str
+    type: str
+
+
+_IN_ENVELOPE = _Attributes("id", "source", "correlationid", "specversion", "type")
+_IN_HEADERS = _Attributes(*(names.CE_PREFIX + name for name in _IN_ENVELOPE))
 
 
 @dataclass(slots=True)
@@ -72,21 +78,19 @@ class _Draft:
 
 
 class _Headers:
-    """The headers we read. The first of a name counts where a repeat is harmless; `text` refuses repeats."""
+    """A record's headers. The first of a name counts where a repeat is harmless; `text` refuses repeats."""
 
     __slots__ = ("_repeated", "found")
 
-    def __init__(self, record: Record, read: frozenset[str]) -> None:
-        self.found: dict[str, bytes | None] = {}
-        self._repeated: set[str] = set()
-        for name, value in record.headers:
-            if name in read:
-                if name in self.found:
-                    self._repeated.add(name)
-                else:
-                    self.found[name] = value
+    def __init__(self, record: Record) -> None:
+        self.found = dict(record.headers)
+        self._repeated: Container[str] = ()
+        if len(self.found) < len(record.headers):
+            self.found = dict(reversed(record.headers))
+            self._repeated = {name for name, count in Counter(name for name, _ in record.headers).items() if count > 1}
 
     def text(self, name: str) -> str | None:
+        """A header that identifies the request, so that it must not be ambiguous; None when it is absent or null."""
         value = self.found.get(name)
         if name in self._repeated:
             raise Refused(f"{name}: expected one header of this name")
@@ -107,7 +111,6 @@ class Reader:
         self._message_id_header = message_id_header
         self._operations = operations
         self._max_bytes = max_bytes
-        self._read = _READ | {message_id_header}
         self._expected_operation = f"operation: expected one of {', '.join(sorted(operations))}"
 
     def read(self, record: Record) -> Request | Invalid:
@@ -121,7 +124,7 @@ class Reader:
             return Invalid(str(refused), record.offset, requested_at, draft.identity(record.value))
 
     def _request(self, record: Record, draft: _Draft, requested_at: int) -> Request:
-        headers = _Headers(record, self._read)
+        headers = _Headers(record)
         found = headers.found
         draft.trace(found.get(names.TRACEPARENT), found.get(names.TRACESTATE))
         content_type = found.get(names.CONTENT_TYPE)
@@ -129,7 +132,7 @@ class Reader:
             data = self._structured(record, draft, content_type)
         elif not _BINARY.isdisjoint(found):
             draft.trace(found.get(names.CE_TRACEPARENT), found.get(names.CE_TRACESTATE))
-            _attributes(draft, headers.text, names.CE_PREFIX)
+            _read_attributes(draft, headers.text, _IN_HEADERS)
             data = self._object(record.value)
         else:
             data = self._plain(record, draft, headers)
@@ -140,16 +143,17 @@ class Reader:
             raise Refused(f"{names.CONTENT_TYPE}: expected {names.CLOUDEVENTS_JSON}, the only format read")
         envelope = self._object(record.value)
         draft.trace(ascii_bytes(envelope.get(names.TRACEPARENT)), ascii_bytes(envelope.get(names.TRACESTATE)))
-        _attributes(draft, lambda name: member(envelope, name), "")
-        encoded = envelope.get("data_base64")
+        _read_attributes(draft, partial(member, envelope), _IN_ENVELOPE)
+        data, encoded = envelope.get("data"), envelope.get("data_base64")
         if encoded is None:
-            data = envelope.get("data")
             if not isinstance(data, dict):
                 raise Refused("data: expected a JSON object")
             return data
+        if data is not None:
+            raise Refused("data: expected either data or data_base64")
         try:
             return self._object(base64.b64decode(encoded, validate=True))
-        except (TypeError, ValueError, binascii.Error):
+        except (TypeError, ValueError):
             raise Refused("data_base64: expected base64") from None
 
     def _plain(self, record: Record, draft: _Draft, headers: _Headers) -> dict[str, Any]:
@@ -192,6 +196,9 @@ class Reader:
             if not isinstance(parameters, dict):
                 raise Refused("parameters: expected an object")
             check_json(parameters, names.MAX_DEPTH)
+            # `1e15` is written again with 18 digits: the ledger's record must stay one that a broker takes.
+            if len(orjson.dumps(parameters)) > self._max_bytes:
+                raise Refused(f"parameters: expected at most {self._max_bytes} bytes when written in full")
         expires_at = member(data, "expires_at")
         message_id = draft.message_id
         assert message_id is not None  # noqa: S101 - every shape has refused by now
@@ -211,79 +218,17 @@ class Reader:
         )
 
 
-def _attributes(draft: _Draft, text: _Text, prefix: str) -> None:
+def _read_attributes(draft: _Draft, text: _Text, attributes: _Attributes) -> None:
     """The attributes of a CloudEvent. The id comes first: with it, even an event refused below gets its outcome."""
-    draft.message_id = bounded(text(prefix + "id"), prefix + "id", names.MAX_MESSAGE_ID)
-    draft.source = bounded(text(prefix + "source"), prefix + "source", names.MAX_SOURCE)
-    draft.correlation_id = _correlation_id(text, prefix + "correlationid")
-    if text(prefix + "specversion") != names.SPEC_VERSION:
-        raise Refused(f"{prefix}specversion: expected {names.SPEC_VERSION}")
-    if text(prefix + "type") != names.REQUESTED:
-        raise Refused(f"{prefix}type: expected {names.REQUESTED}")
+    draft.message_id = bounded(text(attributes.id), attributes.id, names.MAX_MESSAGE_ID)
+    draft.source = bounded(text(attributes.source), attributes.source, names.MAX_SOURCE)
+    draft.correlation_id = _correlation_id(text, attributes.correlation_id)
+    if text(attributes.spec_version) != names.SPEC_VERSION:
+        raise Refused(f"{attributes.spec_version}: expected {names.SPEC_VERSION}")
+    if text(attributes.type) != names.REQUESTED:
+        raise Refused(f"{attributes.type}: expected {names.REQUESTED}")
 
 
 def _correlation_id(text: _Text, name: str) -> str | None:
     correlation_id = text(name)
     return None if correlation_id is None else bounded(correlation_id, name, names.MAX_MESSAGE_ID)
-
-
-_FIXED_HEADERS = {
-    status: [
-        (names.CE_SPECVERSION, names.SPEC_VERSION.encode()),
-        (names.CE_TYPE, event_type.encode()),
-        (names.CE_DATASCHEMA, (names.SCHEMA_PREFIX + event_type).encode()),
-        (names.CONTENT_TYPE, names.JSON.encode()),
-    ]
-    for status, event_type in names.OUTCOME_TYPES.items()
-}
-
-
-def encode_outcome(
-    outcome: Outcome, *, source: str, traceparent: str | None, tracestate: str | None
-) -> tuple[bytes | None, bytes, list[tuple[str, bytes]]]:
-    """Key, value and headers of an outcome's record. The trace context is that of the span that publishes it."""
-    occurred_at = rfc3339(outcome.occurred_at)
-    headers = [
-        *_FIXED_HEADERS[outcome.type.value],
-        (names.CE_ID, identity.event_id(outcome.key, names.OUTCOME_TYPES[outcome.type.value]).encode()),
-        (names.CE_SOURCE, source.encode()),
-        (names.CE_TIME, occurred_at.encode()),
-        (names.CE_CAUSATIONID, outcome.message_id.encode()),
-        (names.CE_CORRELATIONID, outcome.correlation_id.encode()),
-    ]
-    key = outcome.record_key
-    if outcome.terminal_id is not None:
-        key = outcome.terminal_id.encode()
-        headers.append((names.CE_SUBJECT, key))
-    if traceparent is not None:
-        headers.append((names.TRACEPARENT, traceparent.encode()))
-        if tracestate is not None:
-            headers.append((names.TRACESTATE, tracestate.encode()))
-    return key, orjson.dumps(_value(outcome, occurred_at)), headers
-
-
-def _value(outcome: Outcome, occurred_at: str) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "message_id": outcome.message_id,
-        "idempotency_key": outcome.key,
-        "status": outcome.type.value,
-        "terminal_id": outcome.terminal_id,
-        "operation": outcome.operation,
-        "requested_at": rfc3339(outcome.requested_at),
-        "occurred_at": occurred_at,
-    }
-    if outcome.operation_id is not None:
-        value["operation_id"] = outcome.operation_id
-    if outcome.failure is not None:
-        failure = outcome.failure
-        error: dict[str, Any] = {"reason": failure.reason.value, "message": failure.message}
-        if failure.http_status is not None:
-            error["http_status"] = failure.http_status
-        if failure.code is not None:
-            error["code"] = failure.code
-        value["error"] = error
-    if outcome.api is not None:
-        if outcome.type is OutcomeType.COMPLETED and "result" in outcome.api.body:
-            value["result"] = outcome.api.body["result"]
-        value["terminal_operation"] = outcome.api.body
-    return value
