@@ -2,12 +2,16 @@
 
 from schemas import names
 from schemas.dead_letter import DeadLetterHeaders
+from schemas.generate import files
 from schemas.json_schema import documents
+from schemas.ledger import LEDGER, LedgerEntry, LedgerFinished, LedgerPosition, LedgerRecord
 from schemas.operation import EndOfDayOperation, EndOfDayResult, OpenOperation, TerminalOperation
 from schemas.outcome import OUTCOME, Completed, Created, Error, Failed, Outcome, OutcomeHeaders
+from schemas.records import OutcomeRecord, RequestRecord, UnreadableOutcomeError, build_request, read_outcome
 from schemas.request import PlainRequest, RequestData, RequestEvent, RequestHeaders
 
 __all__ = [
+    "LEDGER",
     "OUTCOME",
     "Completed",
     "Created",
@@ -16,14 +20,24 @@ __all__ = [
     "EndOfDayResult",
     "Error",
     "Failed",
+    "LedgerEntry",
+    "LedgerFinished",
+    "LedgerPosition",
+    "LedgerRecord",
     "OpenOperation",
     "Outcome",
     "OutcomeHeaders",
+    "OutcomeRecord",
     "PlainRequest",
     "RequestData",
     "RequestEvent",
     "RequestHeaders",
+    "RequestRecord",
     "TerminalOperation",
+    "UnreadableOutcomeError",
+    "build_request",
     "documents",
+    "files",
     "names",
+    "read_outcome",
 ]

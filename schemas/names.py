@@ -59,3 +59,13 @@ MAX_SOURCE = 1024
 """Characters."""
 MAX_DEPTH = 32
 """Levels of arrays and objects in `parameters`, itself counted."""
+
+REQUESTS_TOPIC = "terminal-operations.requests"
+OUTCOMES_TOPIC = "terminal-operations.outcomes"
+STATE_TOPIC = "terminal-operations.state"
+DEAD_LETTERS_TOPIC = "terminal-operations.dead-letters"
+"""The topics' names where no setting renames them."""
+
+DEAD_LETTER_SCHEMA = "terminal.operation.dead-letter.v1"
+LEDGER_SCHEMA = "terminal.operation.ledger.v1"
+"""Schemas of what is no event: the headers of a dead letter, the values of the state topic."""

@@ -16,8 +16,8 @@ class Error(Frozen):
 
     reason: Reason
     message: str
-    http_status: int | None = Field(None, description="Of the API's answer, where there was one.")
-    code: str | None = Field(None, description="The API's own code.")
+    http_status: int | None = Field(default=None, description="Of the API's answer, where there was one.")
+    code: str | None = Field(default=None, description="The API's own code.")
 
 
 class _Outcome(Frozen):
@@ -68,14 +68,16 @@ class OutcomeHeaders(Frozen):
     """The headers of an outcome. The same event always has the same `ce_id`, so a reader can drop repeats."""
 
     ce_specversion: Literal["1.0"]
-    ce_id: UUID
+    ce_id: UUID = Field(description="The same for the same event: drop repeats by it.")
     ce_source: Source
     ce_type: Literal["terminal.operation.created.v1", "terminal.operation.completed.v1", "terminal.operation.failed.v1"]
-    ce_subject: TerminalId | None = Field(None, description="The terminal id; absent when it could not be read.")
+    ce_subject: TerminalId | None = Field(
+        default=None, description="The terminal id; absent when it could not be read."
+    )
     ce_time: Time
-    ce_dataschema: str
+    ce_dataschema: str = Field(description="The `$id` of the value's JSON Schema.")
     ce_causationid: MessageId = Field(description="The request's message ID, as it came.")
-    ce_correlationid: MessageId
+    ce_correlationid: MessageId = Field(description="The request's, else its message ID.")
     content_type: Literal["application/json"] = Field(alias="content-type")
     traceparent: str | None = None
     tracestate: str | None = None

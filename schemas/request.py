@@ -13,8 +13,10 @@ class RequestData(Frozen):
 
     terminal_id: TerminalId = Field(examples=["P11223351-T0013"])
     operation: OperationName = Field(examples=sorted(names.OPERATIONS))
-    parameters: dict[str, JsonValue] | None = Field(None, examples=[{"operator_id": "night"}])
-    expires_at: Time | None = Field(None, description="Not created by then: `failed`, reason `expired`.")
+    parameters: dict[str, JsonValue] | None = Field(
+        default=None, description="Given to the API as it is.", examples=[{"operator_id": "night"}]
+    )
+    expires_at: Time | None = Field(default=None, description="Not created by then: `failed`, reason `expired`.")
 
 
 class PlainRequest(RequestData):
@@ -45,10 +47,10 @@ class RequestHeaders(Frozen):
     """The headers of a request as a binary CloudEvent."""
 
     ce_specversion: Literal["1.0"]
-    ce_id: MessageId
-    ce_source: Source
+    ce_id: MessageId = Field(description="The message ID: it runs once, however often it is sent.")
+    ce_source: Source = Field(description="Who asks; part of the identity where the message ID is no UUID.")
     ce_type: Literal["terminal.operation.requested.v1"]
-    ce_correlationid: MessageId | None = None
-    content_type: str | None = Field(None, alias="content-type")
+    ce_correlationid: MessageId | None = Field(default=None, description="Given back in every outcome.")
+    content_type: str | None = Field(default=None, alias="content-type")
     traceparent: str | None = None
     tracestate: str | None = None

@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
 )
 
+from schemas import names
 from worker.dintero.call import Credentials
 from worker.domain.policy import Policy
 from worker.kafka.connection import Connection, Topics
@@ -58,10 +59,10 @@ class Settings(BaseModel):
 
     kafka_bootstrap_servers: str
     kafka_group_id: str = "terminal-operations-worker"
-    kafka_requests_topic: str = "terminal-operations.requests"
-    kafka_outcomes_topic: str = "terminal-operations.outcomes"
-    kafka_state_topic: str = "terminal-operations.state"
-    kafka_dead_letters_topic: str = "terminal-operations.dead-letters"
+    kafka_requests_topic: str = names.REQUESTS_TOPIC
+    kafka_outcomes_topic: str = names.OUTCOMES_TOPIC
+    kafka_state_topic: str = names.STATE_TOPIC
+    kafka_dead_letters_topic: str = names.DEAD_LETTERS_TOPIC
     kafka_message_id_header: str = "message-id"
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None

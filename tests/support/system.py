@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.support.documented import assert_dead_letters_documented, assert_outcomes_documented
 from tests.support.records import Message, produce, read_until
 from tests.support.requests import all_final
 from tests.support.topics import Topics, named_topics
@@ -70,12 +71,14 @@ class System:
         """All outcomes, once each of the requests has its final one. Fails after `timeout` seconds."""
         outcomes = read_until(self.bootstrap, self.topics.outcomes, all_final(requests), timeout)
         assert all_final(requests)(outcomes), f"{len(outcomes)} outcomes in {timeout:.0f} s, and some are missing"
+        assert_outcomes_documented(outcomes)
         return outcomes
 
     def dead_letters(self, count: int, timeout: float = 30.0) -> list[Message]:
         """The first `count` dead letters. Fails when there are fewer after `timeout` seconds."""
         found = read_until(self.bootstrap, self.topics.dead_letters, lambda letters: len(letters) >= count, timeout)
         assert len(found) >= count, f"{len(found)} dead letters, not {count}"
+        assert_dead_letters_documented(found)
         return found
 
     def executions(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ import typer
 
 from worker.cli.demo import demo
 from worker.cli.run import run
+from worker.cli.schemas import schemas
 from worker.cli.simulate import simulate
 from worker.cli.topics import topics
 
@@ -18,6 +19,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(simulate)
 app.command()(demo)
+app.command()(schemas)
 app.add_typer(topics, name="topics")
 
 

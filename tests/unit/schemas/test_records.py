@@ -1,0 +1,140 @@
+"""Building requests and reading outcomes, held against the worker's own reading and writing."""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import ValidationError
+
+import schemas
+from schemas import example_messages, names
+from worker.domain.answer import Operation
+from worker.domain.outcome import Failure, Outcome, OutcomeType, Reason
+from worker.domain.request import Record, Request
+from worker.kafka.outcomes import encode_outcome
+from worker.kafka.reader import Reader
+
+DATA = schemas.RequestData(
+    terminal_id="P11223351-T0013",
+    operation="end_of_day",
+    parameters={"operator_id": "night"},
+    expires_at=datetime.fromisoformat("2026-01-01T23:00:00+01:00"),
+)
+COMPLETED = example_messages.COMPLETED
+VALUE = orjson.dumps(COMPLETED.value)
+HEADERS = [(name, text.encode()) for name, text in COMPLETED.headers.items()]
+
+
+def without(name: str) -> list[tuple[str, bytes]]:
+    return [header for header in HEADERS if header[0] != name]
+
+
+def changed(name: str, value: bytes) -> list[tuple[str, bytes]]:
+    return [*without(name), (name, value)]
+
+
+def test_a_built_request_is_what_the_worker_reads() -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    built = schemas.build_request(
+        DATA, message_id="17", source="/shop", correlation_id="night", traceparent=traceparent, tracestate="a=1"
+    )
+    record = Record(0, 0, built["key"], built["value"], built["headers"])
+    read = Reader(operations=names.OPERATIONS).read(record)
+    assert isinstance(read, Request), read
+    assert built["key"] == b"P11223351-T0013"
+    assert (read.message_id, read.correlation_id, read.terminal_id) == ("17", "night", "P11223351-T0013")
+    assert (read.operation, read.parameters, read.expires_at) == ("end_of_day", DATA.parameters, 1_767_304_800_000)
+    assert (read.traceparent, read.tracestate) == (traceparent, "a=1")
+
+
+def test_the_same_request_built_again_is_the_same_record() -> None:
+    first, again = (schemas.build_request(DATA, message_id="17", source="/shop") for _ in range(2))
+    assert first == again
+
+
+def test_a_request_built_as_in_the_example_is_the_example() -> None:
+    example = example_messages.REQUEST_BINARY
+    data = schemas.RequestData.model_validate(example.value)
+    built = schemas.build_request(data, message_id=example.headers[names.CE_ID], source="/shop")
+    assert built["key"] == example.key.encode()
+    assert orjson.loads(built["value"]) == example.value
+    assert {name: text.decode() for name, text in built["headers"]} == example.headers
+
+
+@pytest.mark.parametrize("message_id", ["", "a\nb", "x" * 257])
+def test_a_message_id_that_the_worker_would_refuse_is_refused_at_once(message_id: str) -> None:
+    with pytest.raises(ValidationError):
+        schemas.build_request(DATA, message_id=message_id, source="/shop")
+
+
+@pytest.mark.parametrize("example", [example_messages.CREATED, COMPLETED, example_messages.FAILED])
+def test_the_worker_writes_the_examples(example: example_messages.Example) -> None:
+    api = example.value["terminal_operation"]
+    outcome = Outcome(
+        OutcomeType(example.value["status"]),
+        example.value["idempotency_key"],
+        example.value["message_id"],
+        example.headers[names.CE_CORRELATIONID],
+        example.value["terminal_id"],
+        example.value["operation"],
+        1_767_304_800_000,
+        1_767_304_800_412 if example is example_messages.CREATED else 1_767_304_841_007,
+        Operation(api["id"], api["terminal_id"], api["operation"], api["status"], api),
+        api["id"],
+        Failure(Reason.TERMINAL_FAILED, example.value["error"]["message"]) if "error" in example.value else None,
+    )
+    key, value, headers = encode_outcome(
+        outcome, source="/terminal-operations-worker", traceparent=None, tracestate=None
+    )
+    assert key == example.key.encode()
+    assert orjson.loads(value) == example.value
+    assert {name: text.decode() for name, text in headers} == example.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        HEADERS,
+        tuple(HEADERS),
+        dict(HEADERS),
+        COMPLETED.headers,
+        [*HEADERS, ("null", None)],
+        [(name, text.decode()) for name, text in HEADERS],
+    ],
+)
+def test_an_outcome_is_read_whatever_shape_a_client_gives_its_headers(headers: Any) -> None:
+    received = schemas.read_outcome(VALUE, headers)
+    assert received is not None
+    assert isinstance(received.outcome, schemas.Completed)
+    assert isinstance(received.outcome.result, schemas.EndOfDayResult)
+    assert received.outcome.result.sale_amount == 29900
+    assert str(received.headers.ce_id) == COMPLETED.headers[names.CE_ID]
+
+
+def test_an_event_of_another_type_is_none_of_the_readers_business() -> None:
+    assert schemas.read_outcome(b"anything", changed(names.CE_TYPE, b"terminal.operation.completed.v2")) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (None, HEADERS),
+        (b"{", HEADERS),
+        (b"\xff", HEADERS),
+        (b"[" * 100_000, HEADERS),
+        (VALUE, None),
+        (VALUE, without(names.CE_TYPE)),
+        (VALUE, without(names.CE_ID)),
+        (VALUE, changed(names.CE_ID, b"\xff")),
+        (VALUE, changed(names.CE_TYPE, names.FAILED.encode())),
+        (orjson.dumps({**COMPLETED.value, "status": "secret-payload"}), HEADERS),
+        (orjson.dumps({**COMPLETED.value, "occurred_at": "secret-payload"}), HEADERS),
+    ],
+)
+def test_what_is_no_outcome_is_one_error_of_one_line_that_quotes_nothing(value: bytes | None, headers: Any) -> None:
+    with pytest.raises(schemas.UnreadableOutcomeError, match=r"\w+: ") as caught:
+        schemas.read_outcome(value, headers)
+    assert "\n" not in str(caught.value)
+    assert "secret-payload" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
