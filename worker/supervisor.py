@@ -64,6 +64,8 @@ class Supervisor:
 
     def cancel(self) -> None:
         """No longer ours: nothing more is sent or decided from this very step on."""
+        if self._closing.is_set():
+            return  # a second cancellation would cut short the closing of the producer, and leak its tasks
         self._closing.set()
         if self.engine:
             self.engine.close()

@@ -304,3 +304,29 @@ async def test_a_close_ends_an_opening_that_swallows_the_cancellation() -> None:
         await supervisor.close()
     assert len(opened) == 1
     assert supervisor.engine is None
+
+
+async def test_being_told_twice_does_not_cut_short_the_closing_of_what_was_opened() -> None:
+    """A partition lost in a rebalance is cancelled at once, and then closed: its producer must end all the same."""
+    ending, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def slow_to_end(_: int) -> AsyncIterator[Engine]:
+        try:
+            yield cast(Engine, Life())
+        finally:
+            ending.set()
+            await may_end.wait()
+            ended.set()
+
+    supervisor = Supervisor(3, opener=slow_to_end, changed=lambda: None, failed=lambda _: None)
+    async with asyncio.timeout(5):
+        while supervisor.state is not SupervisorState.RUNNING:
+            await asyncio.sleep(0)
+        supervisor.cancel()
+        await ending.wait()
+        closing = asyncio.create_task(supervisor.close())
+        await asyncio.sleep(0)
+        may_end.set()
+        await closing
+    assert ended.is_set()
