@@ -74,7 +74,7 @@ class Partition:
         """Take in the next input record. Known ids are looked up before anything else."""
         self._position = Position(record.offset + 1, record.offset, record.timestamp)
         request = incoming if isinstance(incoming, Request) else incoming.identity
-        known = self._known(request.key) if request else None
+        known = self._known(request.key, now) if request else None
         if request and known is not None:
             if known == request.fingerprint:
                 return Acceptance.DUPLICATE
@@ -196,9 +196,11 @@ class Partition:
 
     # -- decisions ----------------------------------------------------------------------------------------------
 
-    def _known(self, key: str) -> str | None:
+    def _known(self, key: str, now: int) -> str | None:
         entry = self._entries.get(key)
-        return entry.request.fingerprint if entry else self._finished.fingerprint(key)
+        if entry:
+            return entry.request.fingerprint
+        return self._finished.fingerprint(key, now - self._policy.dedupe_window)
 
     def _advance(self, head: Entry | None, now: int) -> None:
         """Begin the new head of a lane, or end those that came too late."""

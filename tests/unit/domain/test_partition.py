@@ -299,6 +299,27 @@ def test_a_finished_id_is_forgotten_after_the_dedupe_window_with_a_tombstone() -
     assert driver.accept(request(offset=2)) is Acceptance.ACCEPTED
 
 
+def test_a_finished_id_is_not_known_past_its_window_though_nothing_was_committed_since() -> None:
+    driver = Driver()
+    driver.answer(driver.creating(request()), REFUSED)
+    driver.commit()
+    driver.now += POLICY.dedupe_window
+    assert driver.accept(request(offset=1)) is Acceptance.DUPLICATE
+    driver.now += 1
+    assert driver.accept(request(offset=2)) is Acceptance.ACCEPTED
+
+
+def test_the_record_of_an_id_that_came_again_gets_no_tombstone_of_the_first() -> None:
+    driver = Driver()
+    driver.answer(driver.creating(request()), REFUSED)
+    driver.commit()
+    driver.now += POLICY.dedupe_window + 1
+    driver.accept(request(offset=1))
+    commit = driver.commit(prove=True)
+    assert commit is not None
+    assert (commit.forgotten, [entry.request.offset for entry in commit.entries]) == ([], [1])
+
+
 def test_the_position_is_written_even_when_nothing_else_is() -> None:
     driver = Driver()
     driver.creating(request())
