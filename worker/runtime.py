@@ -73,15 +73,12 @@ class Runtime:
             group_id=group,
             event_source=settings.worker_event_source,
         )
-        credentials = accounts(settings)
         self._transport = build_transport(
             settings.dintero_transport,
             request_timeout=settings.dintero_request_timeout,
-            # The limit is each account's own: none may wait for another's connections. Tokens take one more.
-            max_connections=(settings.dintero_max_in_flight + 1) * len(credentials),
         )
         self._api = Api(
-            credentials,
+            accounts(settings),
             base_url=settings.dintero_base_url,
             transport=self._transport,
             request_timeout=settings.dintero_request_timeout,

@@ -1,4 +1,4 @@
-"""Settings: read once from the environment, checked together, then never changed."""
+"""Settings: read once from the environment, checked together, then never changed. Mounted secrets are followed."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
 from schemas import names
+from worker.credentials import AccountsFile, MountedSecret, UnreadableError
 from worker.dintero.call import Credentials
 from worker.domain.policy import Policy
 from worker.kafka.connection import Connection, Topics
@@ -180,7 +180,8 @@ def load(environment: Mapping[str, str], *, api: bool = True, **flags: Any) -> S
     """
     problems: list[str] = []
     values: dict[str, Any] = {name: value for name in Settings.model_fields if (value := environment.get(name.upper()))}
-    values |= _secrets_from_files(environment, problems)
+    mounted = _mounted(environment, problems)
+    values |= mounted
     values |= {name: value for name, value in flags.items() if value is not None}
     problems += _missing_together(values, api)
     try:
@@ -189,52 +190,30 @@ def load(environment: Mapping[str, str], *, api: bool = True, **flags: Any) -> S
         problems += [_problem(error) for error in invalid.errors(include_input=False, include_url=False)]
     if problems:
         raise SettingsError("\n".join(problems))
-    return settings
+    return settings.model_copy(update=mounted)  # validation has made plain secrets of them
 
 
-def accounts(settings: Settings) -> dict[str, Credentials]:
-    """The credentials of each account. Raises SettingsError, naming the file and the account, never a secret."""
-    if settings.dintero_accounts_file is None:
+def accounts(settings: Settings) -> Mapping[str, Credentials]:
+    """The credentials of each account, followed as their file changes. Raises SettingsError, never with a secret."""
+    path = settings.dintero_accounts_file
+    if path is None:
         account, client_id = settings.dintero_account_id or "", settings.dintero_client_id or ""
         return {account: Credentials(client_id, settings.dintero_client_secret or SecretStr(""))}
-    name = f"DINTERO_ACCOUNTS_FILE: {settings.dintero_accounts_file}"
     try:
-        parsed = _ACCOUNTS.validate_json(settings.dintero_accounts_file.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"{name}: {error.strerror}") from None
-    except ValidationError as invalid:
-        problems = invalid.errors(include_input=False, include_url=False)
-        places = [f"{name}: {'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in problems]
-        raise SettingsError("\n".join(places)) from None
-    return {account: Credentials(given.client_id, given.client_secret) for account, given in parsed.items()}
+        return AccountsFile(path)
+    except UnreadableError as error:
+        raise SettingsError("\n".join(f"DINTERO_ACCOUNTS_FILE: {line}" for line in str(error).splitlines())) from None
 
 
-class _Account(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    client_id: str = Field(min_length=1)
-    client_secret: SecretStr = Field(min_length=1)
-
-
-# Not empty: without any credentials every create would be refused.
-_ACCOUNTS = TypeAdapter(
-    Annotated[dict[str, _Account], Field(min_length=1)], config=ConfigDict(hide_input_in_errors=True)
-)
-
-
-def _secrets_from_files(environment: Mapping[str, str], problems: list[str]) -> dict[str, str]:
-    secrets: dict[str, str] = {}
+def _mounted(environment: Mapping[str, str], problems: list[str]) -> dict[str, MountedSecret]:
+    secrets: dict[str, MountedSecret] = {}
     for name in SECRETS:
         path = environment.get(f"{name}_FILE")
-        if path:
-            try:
-                secret = Path(path).read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "is not text"
-                problems.append(f"{name}_FILE: {path}: {reason}")
-                continue
-            if secret:
+        try:
+            if path and (secret := MountedSecret(Path(path))):
                 secrets[name.lower()] = secret
+        except UnreadableError as error:
+            problems.append(f"{name}_FILE: {error}")
     return secrets
 
 

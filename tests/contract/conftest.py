@@ -18,7 +18,7 @@ Simulate = Callable[[Settings], AbstractAsyncContextManager[str]]
 
 @pytest.fixture(params=["pyreqwest", "httpx"])
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncBaseTransport]:
-    transport = build_transport(request.param, request_timeout=0.5, connect_timeout=0.2, max_connections=10)
+    transport = build_transport(request.param, request_timeout=0.5, connect_timeout=0.2)
     yield transport
     await transport.aclose()
 

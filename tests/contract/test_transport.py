@@ -9,7 +9,7 @@ import pytest
 from tests.contract.scripted import CUT, response, scripted
 from worker.dintero.transport import MAX_BODY, ResponseTooLarge
 
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 
 
 async def _post(transport: httpx.AsyncBaseTransport, url: str) -> httpx.Response:

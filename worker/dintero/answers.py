@@ -37,7 +37,6 @@ POLL_STATUSES = {401: Verdict.NOT_RUN, 408: Verdict.UNKNOWN, 425: Verdict.UNKNOW
 
 ERRORS: tuple[tuple[type[Exception], Verdict, str], ...] = (
     (httpx.ConnectTimeout, Verdict.NOT_RUN, "connect_timeout"),
-    (httpx.PoolTimeout, Verdict.NOT_RUN, "pool_timeout"),
     (httpx.ConnectError, Verdict.NOT_RUN, "connect_error"),
     (httpx.TimeoutException, Verdict.UNKNOWN, "timeout"),
     (ResponseTooLarge, Verdict.UNKNOWN, "too_large"),

@@ -95,6 +95,8 @@ class Tokens:
             token, lifetime = _read(received)
         except TimeoutError:
             error = TokenError("token_timeout")
+        except KeyError:
+            error = TokenError("unknown_account")  # its credentials were taken away, and may come back
         except httpx.HTTPError as reason:
             error = TokenError("token_" + read_exception(reason).cause)
         except TokenError as reason:

@@ -2,8 +2,8 @@
 
 Each request also carries `HEADERS`, `Host` and `Content-Length`. An answer comes whole, not compressed, and within
 `MAX_BODY`; of its headers only those of `KEPT` do. Redirects are not followed, and proxies named in the environment are
-not used. `httpx.ConnectError`, `ConnectTimeout` and `PoolTimeout` mean that the request was certainly not sent. After
-every other error it may have been.
+not used. `httpx.ConnectError` and `ConnectTimeout` mean that the request was certainly not sent. After every other
+error it may have been.
 """
 
 import asyncio
@@ -39,7 +39,6 @@ def build_transport(
     *,
     request_timeout: float,
     connect_timeout: float = 5.0,
-    max_connections: int,
 ) -> httpx.AsyncBaseTransport:
     """A transport that gives up a request after `request_timeout` seconds, reading the answer included.
 
@@ -48,17 +47,18 @@ def build_transport(
     """
     connect_timeout = min(connect_timeout, request_timeout)
     transport = PyreqwestTransport if name == "pyreqwest" else StockTransport
-    return transport(request_timeout, connect_timeout, max_connections)
+    return transport(request_timeout, connect_timeout)
 
 
 class StockTransport(httpx.AsyncBaseTransport):
     """httpx's own transport, with one deadline for the whole request."""
 
-    def __init__(self, request_timeout: float, connect_timeout: float, max_connections: int) -> None:
-        limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
+    def __init__(self, request_timeout: float, connect_timeout: float) -> None:
+        # As many connections as calls, which their budgets bound: no account waits for those of another.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self._inner = httpx.AsyncHTTPTransport(limits=limits)
         self._request_timeout = request_timeout
-        self._timeouts = {"connect": connect_timeout, "pool": connect_timeout}
+        self._timeouts = {"connect": connect_timeout}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         whole = httpx.Request(
@@ -88,7 +88,7 @@ class StockTransport(httpx.AsyncBaseTransport):
 class PyreqwestTransport(httpx.AsyncBaseTransport):
     """pyreqwest called directly: about a tenth of the stock transport's CPU per request."""
 
-    def __init__(self, request_timeout: float, connect_timeout: float, max_connections: int) -> None:
+    def __init__(self, request_timeout: float, connect_timeout: float) -> None:
         self._client = (
             ClientBuilder()
             .follow_redirects(False)
@@ -99,8 +99,6 @@ class PyreqwestTransport(httpx.AsyncBaseTransport):
             .deflate(False)
             .timeout(timedelta(seconds=request_timeout))
             .connect_timeout(timedelta(seconds=connect_timeout))
-            .pool_timeout(timedelta(seconds=connect_timeout))
-            .max_connections(max_connections)
             .default_headers(HEADERS)
             .build()
         )
@@ -168,8 +166,6 @@ def _translate(error: exceptions.PyreqwestError, request: httpx.Request) -> http
     time is up, after the request went out. Only its HTTP library's own cause, second in the list, tells. The text is
     compared whole, and another text means "may have been sent": a change of it costs certainty, never an operation.
     """
-    if isinstance(error, exceptions.PoolTimeoutError):
-        return httpx.PoolTimeout("no connection free in time", request=request)
     causes = (error.details["causes"] or []) if isinstance(error, exceptions.DetailedPyreqwestError) else []
     connecting = len(causes) > 1 and causes[1]["message"] == "client error (Connect)"
     if isinstance(error, exceptions.RequestTimeoutError):
