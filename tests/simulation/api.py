@@ -1,23 +1,17 @@
-"""The API, with everything a worker may meet in it, and a record of all that it did.
-
-It stands behind the worker's real client, as its HTTP transport.
-"""
+"""The API, with everything a worker may meet in it, and a record of all that it did."""
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import Enum
 from random import Random
 from typing import Any
 from uuid import UUID
 
-import httpx
-import orjson
-
-from tests.simulation.network import Network
+from tests.simulation import nonsense
+from tests.simulation.nonsense import Answer
 
 Note = Callable[[str, str], None]
-Answer = tuple[int, dict[str, str], Any]
-"""Status, headers and JSON."""
 
 
 @dataclass(slots=True)
@@ -38,6 +32,31 @@ class Execution:
         return {**body, "result": {"ran": self.key}} if status == "COMPLETED" else body
 
 
+class OutageKind(Enum):
+    REFUSES = "refuses"
+    """No connection is taken: nothing can have run."""
+    FAILS = "fails"
+    """Each request is answered by an error; half of the creates run all the same."""
+    SILENT = "silent"
+    """As FAILS, without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    start: float
+    end: float
+    kind: OutageKind
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTrouble:
+    """From the start on, one account gets no token (401), may not create (403), or cannot be reached (503)."""
+
+    account: str
+    status: int
+    until: float
+
+
 @dataclass(frozen=True, slots=True)
 class Temper:
     """What kind of API it is in this history. Chances are of each answer, and end when it becomes quiet."""
@@ -51,10 +70,11 @@ class Temper:
     not_run: float = 0.0
     """Refused connections, 401, 429 and 503: certainly not run."""
     broken: float = 0.0
-    """500, before or after it ran."""
+    """An error, before or after it ran."""
     nonsense: float = 0.0
-    """To a poll: nothing, another's operation, an unknown status."""
-    outages: tuple[tuple[float, float], ...] = ()
+    """What is no answer: nothing, another's operation, an unknown status, garbage."""
+    outages: tuple[Outage, ...] = ()
+    accounts: tuple[AccountTrouble, ...] = ()
     forgets_after: float = 1e9
     """How long it keeps an idempotency key."""
 
@@ -68,6 +88,8 @@ class ApiServer:
         self.executions: list[Execution] = []
         self.sent: list[tuple[float, str, str]] = []
         """Each create when it was sent: time, key, process."""
+        self.polled: dict[str, float] = {}
+        """When a poll of a key was last answered."""
         self.refused: set[str] = set()
         """Keys of requests it will not run."""
         self._loop = loop
@@ -88,11 +110,16 @@ class ApiServer:
             return self._random.choice(
                 [_error(429, {"retry-after": "1"}), _error(503, {"retry-after": "2"}), _error(401)]
             )
-        if self._chance(self._temper.broken / 2):
-            return _error(500)
+        out = self.outage() is not None
+        if self._chance(self._temper.broken / 2) or (out and self._random.random() < 0.5):
+            return nonsense.failure(self._random)
         answer = self._create(key, content)
         self._note("api", f"answers {answer[0]} to the create of {key}: {answer[2].get('status', '')}")
-        return _error(502) if self._chance(self._temper.broken / 2) else answer
+        if out or self._chance(self._temper.broken / 2):
+            return nonsense.failure(self._random)
+        if answer[0] < 300 and self._chance(self._temper.nonsense):  # a refusal that is made up would be a lie
+            return nonsense.about(self._random, answer[2])
+        return answer
 
     def _create(self, key: str, content: dict[str, Any]) -> Answer:
         now = self._loop.time()
@@ -116,18 +143,30 @@ class ApiServer:
         return 201, {}, execution.body(now)
 
     def poll(self, id_: str) -> Answer:
-        if self._chance(self._temper.broken):
-            return _error(500)
-        body = self._by_id[id_].body(self._loop.time())
+        if self.outage() or self._chance(self._temper.broken):
+            return nonsense.failure(self._random)
+        execution = self._by_id[id_]
+        body = execution.body(self._loop.time())
+        self.polled[execution.key] = self._loop.time()
         if self._chance(self._temper.nonsense):
-            foreign = {**body, "terminal_id": "P1-other"}
-            strange = {**body, "status": "THINKING"}
-            return self._random.choice([(200, {}, []), (200, {}, [foreign]), (200, {}, [strange]), _error(404)])
+            return self._random.choice([(200, {}, []), _error(404), nonsense.about(self._random, body)])
         return 200, {}, [body]
 
-    def refuses_connections(self) -> bool:
+    def outage(self) -> OutageKind | None:
         now = self._loop.time()
-        return any(start <= now < end for start, end in self._temper.outages) or self._chance(self._temper.not_run / 2)
+        return next((each.kind for each in self._temper.outages if each.start <= now < each.end), None)
+
+    def refuses_connections(self) -> bool:
+        return self.outage() is OutageKind.REFUSES or self._chance(self._temper.not_run / 2)
+
+    def trouble(self, account: str) -> int | None:
+        now = self._loop.time()
+        troubles = self._temper.accounts
+        return next((each.status for each in troubles if each.account == account and now < each.until), None)
+
+    def account(self, id_: str) -> str:
+        """Whose operation it is."""
+        return self._by_id[id_].terminal.partition("-")[0]
 
     def _at_work(self, terminal: str, now: float) -> bool:
         others = self._occupied.get(terminal, 0.0)
@@ -137,36 +176,5 @@ class ApiServer:
         return self._loop.time() < self._quiet_at and self._random.random() < chance
 
 
-@dataclass(slots=True)
-class Transport(httpx.AsyncBaseTransport):
-    """One process's way to the API, in place of the network."""
-
-    server: ApiServer
-    network: Network
-    process: str
-    loop: asyncio.AbstractEventLoop
-    closed: bool = field(default=False)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        target = request.extensions["target"].decode()
-        if target.endswith("/auth/token"):
-            await asyncio.sleep(0.01)
-            return _response((200, {}, {"access_token": "token", "expires_in": 3600}))
-        if self.server.refuses_connections():
-            raise httpx.ConnectError("refused")
-        if request.method == "GET":
-            id_ = target.partition("operation_id=")[2]
-            return _response(await self.network.ask(lambda: self.server.poll(id_)))
-        key = request.headers["idempotency-key"]
-        content = orjson.loads(b"".join(request.stream))  # type: ignore[arg-type]
-        self.server.sent.append((self.loop.time(), key, self.process))
-        return _response(await self.network.ask(lambda: self.server.create(key, content)))
-
-
 def _error(status: int, headers: dict[str, str] | None = None) -> Answer:
     return status, headers or {}, {"error": {"code": "SIMULATED", "message": f"simulated {status}"}}
-
-
-def _response(answer: Answer) -> httpx.Response:
-    status, headers, content = answer
-    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(orjson.dumps(content)))

@@ -1,6 +1,6 @@
-"""Stand-ins for aiokafka's consumer, producer and admin client: what the worker uses of them, with their traps.
+"""Stand-ins for aiokafka's consumer and admin client: what the worker uses of them, with their traps.
 
-Each takes the broker, its process's network, and then what aiokafka's own takes.
+Each takes its process's link to Kafka, and then what aiokafka's own takes.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from random import Random
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import ConcurrentTransactions, KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
-from tests.simulation.broker import Broker, Headers, Stored
+from tests.simulation.broker import Broker
+from tests.simulation.log import Headers
 from tests.simulation.network import Manners, Network
 
 _HEARTBEAT = 1.0
-_BACK_OFF = 0.02
 _GROUP = Manners(usual=0.002, slow=0.05, slowest=1.0)
 """The coordinator may be slow, but not so slow that the session means nothing."""
 
@@ -130,7 +130,9 @@ class SimulatedConsumer:
         return self._link.broker.logs[tp].stable_end
 
     async def beginning_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(tps, 0)
+        logs = self._link.broker.logs
+        starts: dict[TopicPartition, int] = await self._link.network.ask(lambda: {tp: logs[tp].start for tp in tps})
+        return starts
 
     async def end_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Under `read_committed`: the last stable offset (trap T10)."""
@@ -153,7 +155,11 @@ class SimulatedConsumer:
                 await self._assigned.wait()
             if self._link.troubled():
                 raise KafkaConnectionError("the consumer lost its brokers")
-            batches = self._fetch(tps, max_records)
+            try:
+                batches = self._fetch(tps, max_records)
+            except OffsetOutOfRangeError:
+                await asyncio.sleep(self._link.random.expovariate(500))  # the brokers said so
+                raise
             remaining = deadline - self._link.loop.time()
             if batches or remaining <= 0:
                 return batches
@@ -169,12 +175,17 @@ class SimulatedConsumer:
         await asyncio.sleep(self._link.random.expovariate(500))
 
     def _fetch(self, tps: Iterable[TopicPartition], most: int) -> dict[TopicPartition, list[ConsumerRecord]]:
-        batches = {}
+        """An offset below a log's start fails them all; what the others had fetched is lost with it (trap T8)."""
+        batches: dict[TopicPartition, list[ConsumerRecord]] = {}
+        deleted: dict[TopicPartition, int] = {}
         for tp in tps or list(self._positions):
             position = self._positions.get(tp)
             if position is None or tp in self._paused:
                 continue
             log = self._link.broker.logs[tp]
+            if position < log.start:
+                deleted[tp] = position
+                continue
             found = [
                 ConsumerRecord(offset, stored.timestamp, stored.key, stored.value, stored.headers)
                 for offset, stored in log.committed(position, most)
@@ -182,6 +193,8 @@ class SimulatedConsumer:
             self._positions[tp] = found[-1].offset + 1 if len(found) == most else max(position, log.stable_end)
             if found:
                 batches[tp] = found
+        if deleted:
+            raise OffsetOutOfRangeError(deleted)
         return batches
 
 
@@ -198,71 +211,3 @@ class SimulatedAdmin:
     ) -> dict[TopicPartition, OffsetAndMetadata]:
         offsets = self._link.broker.group.offsets
         return {tp: OffsetAndMetadata(offsets.get(tp.partition, -1), "") for tp in partitions}
-
-
-class Batch:
-    def __init__(self) -> None:
-        self.stored: list[Stored] = []
-
-    def append(self, *, timestamp: None, key: bytes | None, value: bytes | None, headers: Headers) -> object:
-        self.stored.append(Stored(key, value, headers, 0))
-        return self
-
-
-class SimulatedProducer:
-    """Transactional. After any failure it is not safe to use, and says nothing of it (trap T5)."""
-
-    def __init__(self, link: Link, *, transactional_id: str, **_: Any) -> None:
-        self._link = link
-        self._id = transactional_id
-        self._epoch = -1
-        self._sending: list[asyncio.Task[None]] = []
-
-    async def start(self) -> None:
-        broker = self._link.broker
-        self._epoch = await self._patiently(lambda: broker.init(self._id, self._link.process))
-
-    async def stop(self) -> None:
-        """Leaves an open transaction open (trap T13)."""
-        for task in self._sending:
-            task.cancel()
-
-    async def partitions_for(self, topic: str) -> set[int]:
-        return {number for known, number in self._link.broker.logs if known == topic}
-
-    async def begin_transaction(self) -> None:
-        self._sending = []
-
-    def create_batch(self) -> Batch:
-        return Batch()
-
-    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> "asyncio.Task[None]":
-        task = asyncio.create_task(self._send(batch.stored, (topic, partition)))
-        self._sending.append(task)
-        return task
-
-    async def commit_transaction(self) -> None:
-        """A failed delivery does not stop it (trap T1)."""
-        await asyncio.wait(self._sending)
-        broker, epoch = self._link.broker, self._epoch
-        await self._patiently(lambda: broker.end(self._id, epoch))
-
-    async def _send(self, stored: list[Stored], place: tuple[str, int]) -> None:
-        broker, epoch = self._link.broker, self._epoch
-        await self._patiently(lambda: broker.begin(self._id, epoch))
-        await self._patiently(lambda: broker.produce(self._id, epoch, place, stored))
-
-    async def _patiently(self, act: Callable[[], Any]) -> Any:
-        """A request, again as long as the coordinator still ends the last transaction."""
-        while True:
-            troubled, before = self._link.troubled(), self._link.random.random() < 0.5
-            if troubled and before:
-                raise KafkaConnectionError("the connection was lost before the request")
-            try:
-                answer = await self._link.network.ask(act)
-            except ConcurrentTransactions:
-                await asyncio.sleep(_BACK_OFF)
-                continue
-            if troubled:
-                raise KafkaConnectionError("the connection was lost before the answer")
-            return answer

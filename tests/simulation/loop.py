@@ -10,6 +10,7 @@ from asyncio.events import _set_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Any, TypeVar, TypeVarTuple, Unpack
@@ -36,6 +37,7 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.frozen = False
+        self.on_signal: Callable[[], object] | None = None
         self._ready: list[asyncio.Handle] = []
         self._timers: list[asyncio.Handle] = []
         self._steps_left: int | None = None
@@ -116,6 +118,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
             future.set_exception(error)
         return future
+
+    def add_signal_handler(self, sig: int, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
+        PROCESS.get().on_signal = partial(callback, *args)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers stay in the heap until their time."""

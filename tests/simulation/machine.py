@@ -2,30 +2,31 @@
 
 import asyncio
 from contextvars import Context
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.simulation.api import Transport
 from tests.simulation.broker import Clock
 from tests.simulation.clients import Link
 from tests.simulation.loop import OUTSIDE, PROCESS, Process
 from tests.simulation.network import Network
 from tests.simulation.script import SKEW, Fault, FaultKind
+from tests.simulation.transport import Transport
 from worker.runtime import Runtime
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
-class SimulatedRuntime(Runtime):
-    """The worker without its signals, its HTTP server and the check of its topics."""
+@dataclass(slots=True)
+class Stop:
+    """A process that was asked to stop."""
 
-    async def work(self) -> None:
-        await self._group.run()
-        await self._api.aclose(2.0)
-
-    def leave(self) -> None:
-        self._group.stop()
+    process: str
+    asked_at: float
+    ended_at: float | None = None
+    disturbed: bool = False
+    """It was paused or killed meanwhile."""
 
 
 class Machine:
@@ -33,12 +34,12 @@ class Machine:
 
     def __init__(self, number: int, world: "World") -> None:
         self.processes: list[Process] = []
+        self.stops: dict[str, Stop] = {}
         self.link: Link
         self.transport: Transport
         self._number = number
         self._world = world
         self._skew = world.random.choice((0.0, world.random.uniform(-SKEW, SKEW)))
-        self._runtime: SimulatedRuntime
         self._context: Context
 
     @property
@@ -61,8 +62,8 @@ class Machine:
         world.note(process.name, "starts")
         self._context = OUTSIDE.copy()
         self._context.run(PROCESS.set, process)
-        self._runtime = self._context.run(SimulatedRuntime, world.settings)
-        work = self._context.run(loop.create_task, self._runtime.work())
+        runtime = self._context.run(Runtime, world.settings)
+        work = self._context.run(loop.create_task, runtime.run())
         work.add_done_callback(self._ended, context=OUTSIDE)
 
     def suffer(self, fault: Fault) -> None:
@@ -76,13 +77,15 @@ class Machine:
             self._skew = self._world.random.uniform(-SKEW, SKEW)
             self._world.note(process.name, f"has its clock set to be wrong by {self._skew:.1f} s")
         elif fault.kind is FaultKind.STOP:
-            process.after(fault.steps, self._stop)
+            process.after(fault.steps, partial(self._stop, process))
         else:
             process.after(fault.steps, partial(self._freeze, process, fault))
 
     def _freeze(self, process: Process, fault: Fault) -> None:
         process.frozen = True
         world = self._world
+        if process.name in self.stops:
+            self.stops[process.name].disturbed = True
         if fault.kind is FaultKind.CRASH:
             world.note(process.name, "dies")
             world.at(world.loop.time() + fault.seconds / 5, self.start)
@@ -94,14 +97,18 @@ class Machine:
         self._world.note(process.name, "wakes up")
         self._world.loop.thaw(process, self._world.random)
 
-    def _stop(self) -> None:
-        self._world.note(self.process.name, "is asked to stop")
-        self._context.run(self._runtime.leave)
+    def _stop(self, process: Process) -> None:
+        if process.on_signal and process.name not in self.stops:
+            self._world.note(process.name, "is asked to stop")
+            self.stops[process.name] = Stop(process.name, self._world.loop.time())
+            self._context.run(process.on_signal)
 
     def _ended(self, work: "asyncio.Task[None]") -> None:
         if work.cancelled():
             return
         self._world.note(self.process.name, "has stopped")
+        if self.process.name in self.stops:
+            self.stops[self.process.name].ended_at = self._world.loop.time()
         self._world.at(self._world.loop.time() + 0.5, self.start)
         if error := work.exception():
             self._world.loop.crashes.append(f"{self.process.name} ended: {error!r}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.simulation.check import violations
 from tests.simulation.loop import EndlessError
-from tests.simulation.script import write
+from tests.simulation.seeded import write
 from tests.simulation.world import World
 
 

@@ -1,54 +1,39 @@
 """One history: the worker's own runtimes on simulated machines, with simulated brokers, API, network and time.
 
-Real are the domain, engine, supervisor, group, commit, ledger, restore, producer, the API's client and its rules.
-Replaced, by name, are only the libraries below them, the clock and the telemetry.
+Real is the worker, from `Runtime` down; `replacements.py` names what is not.
 """
 
 import asyncio
-import random as global_random
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any, ClassVar
-from unittest.mock import patch
 
 import orjson
 import structlog
+from aiokafka.errors import ConcurrentTransactions
 from pydantic import SecretStr
 
 from tests.simulation.api import ApiServer
-from tests.simulation.broker import Broker, Clock, Stored
-from tests.simulation.check import Evidence, Outcome
-from tests.simulation.clients import SimulatedAdmin, SimulatedConsumer, SimulatedProducer
+from tests.simulation.broker import Broker, Clock
+from tests.simulation.evidence import Change, Evidence, Life, Outcome
+from tests.simulation.log import Stored
 from tests.simulation.loop import OUTSIDE, PROCESS, SimulatedLoop
 from tests.simulation.machine import Machine
-from tests.simulation.script import PARTITIONS, Script, Sent, encoded
-from worker.clock import Clock as WorkerClock
-from worker.dintero.api import Api
+from tests.simulation.replacements import replacements
+from tests.simulation.script import PARTITIONS, SKEW, Cut, Kind, Script, Sent, Upgrade, encoded
 from worker.settings import Settings
-from worker.telemetry.tracing import Tracing
 
-_LONGEST = 900.0
+_LONGEST = 2_400.0
 """Virtual seconds after which a history that is not through has lost something."""
 _AFTER = 20.0
 """Virtual seconds to watch after everything is final: what comes late must change nothing."""
-
+_TOMBSTONES_KEPT = 60_000
+"""Milliseconds: longer than any restore lasts, as a day is on real brokers."""
 
 _UNSAID = ("event", "idempotency_key", "seconds")
 """Of the worker's log: what the history says otherwise, or what is measured in real time."""
-
-
-class Silent:
-    """Stands in for the metrics: takes everything, keeps nothing."""
-
-    def __init__(self, *_: Any, **__: Any) -> None: ...
-
-    def __getattr__(self, name: str) -> Any:
-        return _nothing
-
-
-def _nothing(*_: Any, **__: Any) -> None: ...
 
 
 class World:
@@ -86,6 +71,12 @@ class World:
         self.broker.create_topic(topics.dead_letters, 1)
         self.broker.group.partitions = PARTITIONS
         self._sent: list[tuple[int, Sent]] = []
+        self._repeated: set[str] = set()
+        self._said_lost: list[tuple[int, int, int]] = []
+        self._reported: dict[tuple[str, int], int] = {}
+        self._unowned: dict[int, int] = {}
+        self._upgraded: dict[int, float] = {}
+        self._halted: set[int] = set()
         self.machines = [Machine(number, self) for number in range(script.machines)]
 
     def kafka_fails(self) -> bool:
@@ -97,7 +88,7 @@ class World:
 
     def run(self) -> None:
         try:
-            with self._replacements():
+            with replacements(self):
                 self.loop.run(self._live())
                 self.note("world", "the end")
                 self.loop.unwind([process for machine in self.machines for process in machine.processes])
@@ -113,6 +104,12 @@ class World:
             self.at(fault.at, partial(self.machines[fault.machine].suffer, fault))
         for at, terminal, seconds in self.script.occupied:
             self.at(at, partial(self.api.occupy, terminal, seconds))
+        for at in self.script.compactions:
+            self.at(at, self._compact)
+        for cut in self.script.cuts:
+            self.at(cut.at, partial(self._cut, cut))
+        if self.script.upgrade:
+            self.at(self.script.upgrade.at, partial(self._upgrade, self.script.upgrade))
         await asyncio.sleep(max(self.script.quiet_at, self.script.sent[-1].at))
         while not self._through() and self.loop.time() < _LONGEST:  # noqa: ASYNC110 - its time is virtual
             await asyncio.sleep(1.0)
@@ -126,79 +123,96 @@ class World:
         place = self.settings.kafka_requests_topic, sent.partition
         self._sent.append((len(self.broker.logs[place].records), sent))
         self.note("producer", f"sends {sent.kind.value} {sent.message_id} {sent.data}")
-        self.broker.append(place, [Stored(sent.terminal.encode(), encoded(sent), sent.headers, Clock(self.loop)())])
+        self.broker.append(place, [Stored(sent.terminal.encode(), encoded(sent), sent.headers, 0)])
+
+    def _compact(self) -> None:
+        """The cleaner leaves the youngest records alone, so it may end anywhere."""
+        for number in range(PARTITIONS):
+            log = self.broker.logs[self.settings.kafka_state_topic, number]
+            log.compact(self.random.randint(0, log.stable_end), Clock(self.loop)() - _TOMBSTONES_KEPT)
+
+    def _cut(self, cut: Cut) -> None:
+        log = self.broker.logs[self.settings.kafka_requests_topic, cut.partition]
+        log.truncate(log.start + int((log.stable_end - log.start) * cut.part))
+        self.note("broker", f"has deleted the requests of partition {cut.partition} below {log.start}")
+        if not self.broker.logs[self.settings.kafka_state_topic, cut.partition].committed():
+            self._unowned[cut.partition] = log.start
+
+    def _upgrade(self, upgrade: Upgrade) -> None:
+        """As any owner begins: it fences the last one, which may take more than one try."""
+        settings, partition = self.settings, upgrade.partition
+        try:
+            self.broker.init(f"{settings.kafka_group_id}-{settings.kafka_requests_topic}-{partition}", "newer")
+        except ConcurrentTransactions:
+            self.at(self.loop.time() + 0.02, partial(self._upgrade, upgrade))
+            return
+        self._upgraded[partition] = self.loop.time()
+        self.note("newer", f"takes partition {partition}")
+        newer = Stored(upgrade.key, orjson.dumps({"v": 2, "state": {"a": "new kind"}}), (), 0)
+        self.broker.append((settings.kafka_state_topic, partition), [newer])
 
     def _through(self) -> bool:
-        """Each message ID has a final outcome that readers see."""
-        wanted = {sent.message_id for sent in self.script.sent if sent.message_id}
-        final = 0
-        for _, _, stored in self.broker.committed(self.settings.kafka_outcomes_topic):
-            kind = dict(stored.headers)["ce_type"]
-            final += kind != b"terminal.operation.created.v1"
-        return final >= len(wanted)
+        """Each request has its end, also those that come again when their window is over."""
+        evidence = self.evidence()
+        lives = [life for of_id in evidence.lives().values() for life in of_id]
+        waiting = [life for life in lives if not life.end and life.sent.partition not in self._halted]
+        if not waiting:
+            waiting = [life for life in lives if self._comes_again(life)]
+        return not waiting and len(self._upgraded) == (self.script.upgrade is not None)
+
+    def _comes_again(self, life: Life) -> bool:
+        """Whether a request of this ID is still to come. It comes as soon as no clock holds it for known any more."""
+        id_, window = life.sent.message_id or "", self.settings.worker_dedupe_window
+        if id_ in self._repeated or len(self._repeated) >= self.script.late or not life.end:
+            return False
+        if self.loop.time() > life.end.decided_at + window + 3 * SKEW:
+            self._repeated.add(id_)
+            self._send(replace(life.sent, at=self.loop.time(), kind=Kind.LATE))
+        return True
 
     def evidence(self) -> Evidence:
-        """What is left, as anybody outside could have it."""
         topics, committed = self.settings.topics, self.broker.committed
-        ledger = {key: value for place in range(PARTITIONS) for key, value in self._ledger(place).items()}
+        outcomes = [
+            Outcome(orjson.loads(stored.value or b""), dict(stored.headers), stored.key, stored.decided_at)
+            for _, _, stored in committed(topics.outcomes)
+        ]
+        if not self.script.transactions:  # a reader drops the repeats by their id
+            outcomes = list({outcome.headers["ce_id"]: outcome for outcome in reversed(outcomes)}.values())[::-1]
+        requests = {number: self.broker.logs[topics.requests, number] for number in range(PARTITIONS)}
         return Evidence(
+            script=self.script,
             sent=self._sent,
-            outcomes=[
-                Outcome(orjson.loads(stored.value or b""), dict(stored.headers), stored.key, stored.decided_at)
-                for _, _, stored in committed(topics.outcomes)
-            ],
+            outcomes=outcomes,
             dead_letters=[stored for _, _, stored in committed(topics.dead_letters)],
             executions=self.api.executions,
             creates=self.api.sent,
-            unfinished=[key for key, state in ledger.items() if state != "finished"],
-            create_timeout=self.settings.worker_create_timeout,
-            idempotency_window=self.settings.dintero_idempotency_window,
+            polled=self.api.polled,
+            ledger=list(self._ledger()),
+            said_lost=self._said_lost,
+            deleted={number: log.start for number, log in requests.items() if log.start},
+            unowned=self._unowned,
+            upgraded=self._upgraded,
+            halted=frozenset(self._halted),
+            stops=[stop for machine in self.machines for stop in machine.stops.values()],
+            ended_at=self.loop.time(),
         )
 
-    def _ledger(self, partition: int) -> dict[str, str]:
-        log = self.broker.logs[self.settings.kafka_state_topic, partition]
-        latest = {stored.key: stored.value for _, stored in log.committed() if stored.key != b"position"}
-        return {(key or b"").decode(): orjson.loads(value)["state"] for key, value in latest.items() if value}
+    def _ledger(self) -> Iterator[Change]:
+        for partition, _, stored in self.broker.committed(self.settings.kafka_state_topic):
+            key, value = (stored.key or b"").decode(), orjson.loads(stored.value) if stored.value else {}
+            if key != "position" and value.get("v") != 2:
+                yield Change(partition, key, value.get("state"), stored.decided_at)
 
-    # -- replacements -------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _replacements(self) -> Iterator[None]:
-        """For the time of a history, what the worker's modules know by these names is ours."""
-        state, config = global_random.getstate(), structlog.get_config()
-        global_random.seed(self.random.getrandbits(64))
-        structlog.configure(processors=[self._log], cache_logger_on_first_use=False)
-        names = {
-            "worker.kafka.group.AIOKafkaConsumer": self._client(SimulatedConsumer),
-            "worker.kafka.group._POLL_MS": 1_000,  # nobody waits for it, and an idle poll costs as much as a busy one
-            "worker.kafka.restore.AIOKafkaConsumer": self._client(SimulatedConsumer),
-            "worker.kafka.restore.AIOKafkaAdminClient": self._client(SimulatedAdmin),
-            "worker.kafka.producer.AIOKafkaProducer": self._client(SimulatedProducer),
-            "worker.runtime.build_transport": lambda *_, **__: self._machine().transport,
-            "worker.runtime.build_tracing": lambda *_, **__: Tracing(),
-            "worker.runtime.export.resource": _nothing,
-            "worker.runtime.Metrics": Silent,
-            "worker.runtime.Api": partial(Api, clock=self.loop.time),
-            "worker.runtime.Clock": lambda: WorkerClock(self._machine().wall_clock, self.loop.time),
-        }
-        with ExitStack() as stack:
-            for name, replacement in names.items():
-                stack.enter_context(patch(name, replacement))
-            try:
-                yield
-            finally:
-                structlog.configure(**config)
-                global_random.setstate(state)
-
-    def _machine(self) -> Machine:
-        process = PROCESS.get()
-        return next(machine for machine in self.machines if process in machine.processes)
-
-    def _client(self, kind: Any) -> Any:
-        return lambda **options: kind(self._machine().link, **options)
-
-    def _log(self, _: Any, __: str, event: MutableMapping[str, Any]) -> str:
+    def log(self, _: Any, __: str, event: MutableMapping[str, Any]) -> str:
+        """What a worker logs goes into the history; and what it says it has lost or given up is evidence."""
         process = PROCESS.get(None)
+        who, partition = process.name if process else "?", event.get("partition", -1)
+        if event["event"] == "requests_lost_to_retention":
+            self._reported[who, partition] = event["records"]
+        elif event["event"] == "partition_restored" and (records := self._reported.pop((who, partition), 0)):
+            self._said_lost.append((partition, event["position"] - records, event["position"]))
+        elif event["event"] == "partition_halted":
+            self._halted.add(partition)
         said = " ".join(f"{name}={value}" for name, value in event.items() if name not in _UNSAID)
-        self.note(process.name if process else "?", f"{event['event']} {said}")
+        self.note(who, f"{event['event']} {said}")
         raise structlog.DropEvent
