@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 # Failures of the same kind in a row, with no progress between, after which only a person can help. Brokers' trouble
 # passes by itself: it counts for the back-off alone.
 _HALT_AFTER = 6
-_LONGEST_BACK_OFF = 30.0
+_LONGEST_BACK_OFF = 5.0
 # Fenced though the group says the partition is ours: if we are the zombie, a heartbeat (every second) will soon say so,
 # and opening again before it does would fence the rightful owner.
 _FENCED_BACK_OFF = 5.0

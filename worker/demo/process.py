@@ -16,6 +16,8 @@ import httpx
 _STOP_TIMEOUT = 20.0
 _POLL = 0.05
 
+_given: set[int] = set()
+
 
 class ProcessFailedError(Exception):
     """A process ended, or did not get ready in time. The message ends with its last words."""
@@ -159,7 +161,7 @@ def free_ports(count: int) -> list[int]:
     """Loopback ports, free just now, below the range of outgoing connections.
 
     From within that range, a client that keeps calling a stopped server can be given the server's own port and
-    connect to itself: the server could not come back.
+    connect to itself: the server could not come back. None is given twice: it may not be listened on yet.
     """
     ports: list[int] = []
     while len(ports) < count:
@@ -169,6 +171,7 @@ def free_ports(count: int) -> list[int]:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in ports:
+        if port not in _given:
+            _given.add(port)
             ports.append(port)
     return ports

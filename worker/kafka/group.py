@@ -26,7 +26,9 @@ from worker.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 SESSION_TIMEOUT = 10.0
-_REBALANCE_TIMEOUT_MS = 30_000
+_REBALANCE_TIMEOUT_MS = 10_000
+# The longest answer waited for is a rebalance's. A connection that died without a word is noticed only after it.
+_REQUEST_TIMEOUT_MS = _REBALANCE_TIMEOUT_MS + 5_000
 _POLL_MS = 200
 _POLL_RECORDS = 500
 _OFFSETS_EVERY = 1.0
@@ -137,7 +139,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             session_timeout_ms=int(SESSION_TIMEOUT * 1000),
             heartbeat_interval_ms=1_000,  # how soon the others hear of a rebalance
             rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
-            request_timeout_ms=_REBALANCE_TIMEOUT_MS + 10_000,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
             fetch_max_wait_ms=100,  # resume() and seek() wait for the fetch in flight
             metadata_max_age_ms=30_000,  # how soon a topic that came back, or has more partitions, is noticed
         )
