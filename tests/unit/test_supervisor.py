@@ -91,7 +91,7 @@ async def test_a_doubt_is_followed_by_another_engine_and_said_until_then(world: 
 async def test_back_offs_grow_with_jitter_and_have_a_longest(world: World, waits: Waits) -> None:
     world.refuse(*(ConnectionError() for _ in range(14)))
     await world.life(1)
-    longest = [min(30.0, 0.1 * 2**failures) for failures in range(1, 15)]
+    longest = [min(5.0, 0.1 * 2**failures) for failures in range(1, 15)]
     assert len(waits) == 14
     assert all(most / 2 <= wait <= most for wait, most in zip(waits, longest, strict=True))
     assert len({wait / most for wait, most in zip(waits, longest, strict=True)}) > 1
