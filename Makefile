@@ -37,8 +37,8 @@ demo: install  ## Watch requests run, with a worker killed on the way
 bench: install  ## Measure what a request costs the worker, on a real Kafka
 	@$(BIN)/python -m tests.benchmarks.lifecycle
 
-chaos: install  ## Attack workers and the broker for some minutes, then count every promise
-	@$(BIN)/python -m tests.chaos
+chaos: install  ## Attack workers, brokers, network and API (DURATION=300 SEED=7), then count every promise
+	@$(BIN)/python -m tests.chaos --seconds $(or $(DURATION),300) $(if $(SEED),--seed $(SEED))
 
 clean:  ## Remove everything that is not in git
 	rm -rf .venv .tools .kafka .hypothesis .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,12 +1,14 @@
 """What is asked of the workers under attack, and the record of it."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import orjson
+from confluent_kafka import Message as KafkaMessage
 from confluent_kafka import Producer
 
 from tests.support.records import Message
@@ -16,6 +18,11 @@ REFUSED_TERMINAL = "P11223351-T9999"
 _REPEATED = 0.05
 _EXPIRING = 0.1
 _TO_REFUSED = 0.02
+# Few, so that each has others waiting behind the one at work.
+_MOST_TERMINALS = 60
+
+Delivered = Callable[[str, int], None]
+"""Told the message ID of a record that the brokers have, and its partition."""
 
 
 @dataclass(slots=True)
@@ -29,7 +36,9 @@ class Sent:
 class Load:
     """Sends a number of requests evenly over a time, some of them twice, as a producer that retries does."""
 
-    def __init__(self, bootstrap: str, topic: str, *, count: int, seconds: float, seed: int) -> None:
+    def __init__(
+        self, bootstrap: str, topic: str, *, count: int, seconds: float, seed: int, delivered: Delivered
+    ) -> None:
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -42,8 +51,9 @@ class Load:
         self._topic = topic
         self._count = count
         self._seconds = seconds
+        self._delivered = delivered
         self._chance = random.Random(seed)
-        self._terminals = terminals(max(1, count // 15))
+        self._terminals = terminals(min(_MOST_TERMINALS, max(1, count // 15)))
         self._made: list[Message] = []
         self.sent = Sent()
 
@@ -74,8 +84,10 @@ class Load:
         return made
 
     def _send(self, message: Message) -> None:
-        def delivered(error: Any, _: object) -> None:
-            self.sent.delivered += error is None
+        def delivered(error: Any, record: KafkaMessage) -> None:
+            if error is None:
+                self.sent.delivered += 1
+                self._delivered(message.header("ce_id") or "", record.partition() or 0)
 
         self.sent.records += 1
         self._producer.produce(

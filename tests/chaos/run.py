@@ -1,138 +1,117 @@
 """One run: load and faults for a time, then peace until everything has ended, then the verdict."""
 
-import contextlib
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from tests.chaos.faults import Attack, Stage
+from tests.chaos import logs
+from tests.chaos.arena import Arena
+from tests.chaos.faults import Attack
 from tests.chaos.load import Load
 from tests.chaos.plan import plan
-from tests.chaos.verdict import judge
-from tests.chaos.watch import Progress, complaints, events
-from tests.support.records import Message, read_until
-from tests.support.requests import message_ids
-from tests.support.system import System
-from worker.demo.broker import KafkaBroker
+from tests.chaos.report import Report, spread
+from tests.chaos.stage import Stage
+from tests.chaos.stored import Stored, read_all
+from tests.chaos.verdict import Book, judge
+from tests.chaos.watch import Progress, Usage
 
-_SETTINGS = {
-    "WORKER_SHUTDOWN_TIMEOUT": "5s",
-    "DINTERO_REQUEST_TIMEOUT": "3s",
-    "OTEL_SDK_DISABLED": "true",
-}
-
-# Kafka 4.3 takes a partition that has no leader for a deleted one: it drops the markers of a transaction, so what was
-# committed is aborted later, or the other way round. A broker that is the only one has no leader while it comes back.
-_SKIPPED = "Couldn't find leader endpoint for partitions"
-
-
-@dataclass(slots=True)
-class Report:
-    """The figures of a run. It was a good one when `violations` is empty."""
-
-    violations: list[str] = field(default_factory=list)
-    excused: list[str] = field(default_factory=list)
-    """Promises that broke where the broker itself says that it dropped the end of a transaction."""
-    figures: dict[str, object] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        lines = [f"{name:<26} {value}" for name, value in self.figures.items()]
-        lines += [f"EXCUSED, the broker skipped a transaction's markers: {line}" for line in self.excused]
-        return "\n".join(lines + [f"BROKEN: {violation}" for violation in self.violations])
+_PAGES = ("/", "/metrics", "/status")
+_READY = 60.0
+_FLUSH = 30.0
+_LONGEST_PEACE = 900.0
 
 
 def run(
-    system: System,
-    broker: KafkaBroker,
-    *,
-    seed: int,
-    seconds: float,
-    requests: int,
-    faults: Sequence[str],
-    workers: int,
-    patience: float = 90.0,
+    arena: Arena, *, seed: int, seconds: float, requests: int, faults: Sequence[str], workers: int, patience: float
 ) -> Report:
-    """Topics must be there. After the faults, everything must end within `patience` seconds."""
-    system.simulator.wait_until_ready()
-    system.simulator.change({"completion_min": 0.1, "completion_max": 1.0, "fail_rate": 0.03, "timeout_rate": 0.03})
-    stage = Stage(system, broker, workers, _SETTINGS)
-    for worker in stage.workers:
-        worker.wait_until_ready()
-    load = Load(system.bootstrap, system.topics.requests, count=requests, seconds=seconds, seed=seed)
-    progress = Progress(system.bootstrap, system.topics.outcomes)
-    attack = Attack(stage, plan(seed, seconds, faults))
-    began = time.monotonic()
+    """The arena must be prepared. After the faults everything must end, with never `patience` seconds of silence.
+
+    On a slow machine that may take long: as long as outcomes come, nothing is lost.
+    """
+    bootstrap, topics = arena.bootstrap, arena.topics
+    stage, usage = Stage(arena, workers), Usage()
+    progress = Progress(bootstrap, topics.outcomes)
     try:
+        for worker in stage.workers.values():
+            worker.wait_until_ready(_READY)
+        load = Load(bootstrap, topics.requests, count=requests, seconds=seconds, seed=seed, delivered=progress.asked)
+        attack = Attack(stage, plan(seed, seconds, faults), progress.healed)
+        began = time.monotonic()
         while not attack.over or time.monotonic() - began < seconds:
             now = time.monotonic() - began
             load.step(now)
             attack.step(now)
             progress.step()
+            usage.step([stage.workers[place] for place in stage.free()])
         peace = time.monotonic()
-        load.finish(30)
-        asked = _requests(system, load.sent.delivered)
-        wanted = set(message_ids(asked))
-        while not wanted <= progress.final and time.monotonic() - peace < patience:
+        load.finish(_FLUSH)
+        while progress.unfinished and (at_peace := time.monotonic() - peace) < _LONGEST_PEACE:
+            if min(progress.silence, at_peace) > patience:
+                break
             progress.step()
-        recovered = time.monotonic() - peace
+            usage.step(list(stage.workers.values()))
+        ended = time.monotonic()
+        pages = [(f"{w.name} {page}", str(w.get(page)).encode()) for w in stage.workers.values() for page in _PAGES]
+        for _ in stage.leaving(list(stage.workers)):
+            time.sleep(0.05)
     finally:
         progress.close()
-    return _report(stage, asked, progress, recovered)
-
-
-def _requests(system: System, count: int) -> list[Message]:
-    return read_until(system.bootstrap, system.topics.requests, lambda found: len(found) >= count)
-
-
-def _report(stage: Stage, asked: list[Message], progress: Progress, recovered: float) -> Report:
-    system = stage.system
-    memory = [_memory(worker.get("/status")) for worker in stage.workers]
-    # All final ones are there, or never will be: what is read is what was committed by now.
-    count = len(progress.final)
-    outcomes = _outcomes(system, count)
-    verdict = judge(asked, outcomes, system.executions(), system.counters())
-    asked_at = time.monotonic()
-    for worker in stage.workers:
-        worker.terminate()
-    for worker in stage.workers:
-        for _ in stage.leaving(worker, asked_at):
-            time.sleep(0.05)
-    logs = [process.log for process in system.processes]
-    told = events(logs)
-    skipped = stage.broker.log.read_text(errors="replace").count(_SKIPPED)
-    report = Report(stage.violations + complaints(logs))
-    (report.excused if skipped else report.violations).extend(verdict.violations)
-    report.figures = {
-        "requests": f"{len(set(message_ids(asked)))} in {len(asked)} records",
-        "ended": dict(verdict.finals),
-        "faults": dict(stage.done),
-        "longest without progress": f"{progress.longest_gap:.1f} s, until {progress.longest_gap_ended:.0f} s",
-        "all ended after the faults": f"{recovered:.1f} s",
-        "slowest exit on SIGTERM": f"{max(stage.exits, default=0.0):.1f} s",
-        "workers said": dict(told),
-        "markers the broker skipped": skipped,
-        "most memory of a worker": f"{max(memory, default=0)} MiB",
-    }
+        stage.close()
+    report = Report(stage.violations, figures=_course(stage, progress) | usage.figures())
+    report.figures["all ended after the faults"] = f"{ended - peace:.1f} s"
+    report.figures["requests a second"] = round(len(progress.final) / (ended - began), 1)
+    _add_verdict(report, arena)
+    _add_logs(report, arena, pages)
     return report
 
 
-def _outcomes(system: System, finals: int) -> list[Message]:
-    """Everything committed: read until as many ended as were seen, and then until nothing more comes."""
-    quiet: Counter[int] = Counter()
-
-    def done(found: list[Message]) -> bool:
-        quiet[len(found)] += 1
-        return len(found) >= finals and quiet[len(found)] > 20
-
-    return read_until(system.bootstrap, system.topics.outcomes, done)
+def _course(stage: Stage, progress: Progress) -> dict[str, object]:
+    return {
+        "faults": dict(stage.done),
+        "from a fault's end": {kind: spread(found) for kind, found in sorted(progress.recoveries.items())},
+        "longest wait of a partition": {number: f"{gap:.1f} s" for number, gap in sorted(progress.gaps.items())},
+        "slowest exit on SIGTERM": f"{max(stage.exits, default=0.0):.1f} s",
+    }
 
 
-def _memory(status: dict[str, dict[str, int]] | None) -> int:
-    if status is None:
-        return 0
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = Path(f"/proc/{status['worker']['pid']}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
-    return 0
+def _add_verdict(report: Report, arena: Arena) -> None:
+    """All workers have left: what is read now is all there will ever be."""
+    bootstrap, topics = arena.bootstrap, arena.topics
+    requests, outcomes = read_all(bootstrap, topics.requests), read_all(bootstrap, topics.outcomes)
+    attempts = read_all(bootstrap, topics.outcomes, committed=False)
+    written = _written(read_all(bootstrap, topics.state, committed=False), attempts)
+    partition_of = {found.message_id: found.partition for found in requests}
+    skipped = logs.skipped(arena.cluster.logs)
+    damaged: set[str] = set()
+    if arena.cluster.copies == 1:
+        damaged = logs.damaged(skipped, written, partition_of)
+    else:
+        report.violations += [f"a broker skipped the markers of {one.transactional_id}" for one in skipped]
+    book = Book(arena.executions(), arena.counters()["overlaps"])
+    verdict = judge([found.message for found in requests], [found.message for found in outcomes], book, damaged)
+    report.violations += verdict.violations
+    report.excused += verdict.excused
+    created = sum(found.message.json()["status"] == "created" for found in outcomes)
+    report.figures |= {
+        "requests": f"{len(partition_of)} in {len(requests)} records",
+        "outcomes": {"created": created, **dict(verdict.finals)},
+        "finals published again": len(outcomes) - created - verdict.finals.total(),
+        "published, and aborted": len(attempts) - len(outcomes),
+        "executions, overlaps": f"{sum(book.executions.values())}, {book.overlaps}",
+        "markers a broker skipped": len(skipped),
+        "message IDs they may damage": len(damaged),
+    }
+
+
+def _add_logs(report: Report, arena: Arena, pages: list[tuple[str, bytes]]) -> None:
+    written = [process.log for process in arena.processes]
+    texts = [(log.name, log.read_bytes()) for log in written] + pages
+    for topic in (arena.topics.outcomes, arena.topics.dead_letters, arena.topics.state):
+        texts += [(f"a record of {topic}", found.raw) for found in read_all(arena.bootstrap, topic, committed=False)]
+    report.violations += logs.complaints(written) + logs.leaks(texts)
+    report.figures |= {"workers said": dict(logs.events(written)), "aiokafka forgot": logs.noise(written)}
+
+
+def _written(ledger: list[Stored], attempts: list[Stored]) -> list[tuple[str, float]]:
+    """Message IDs are UUIDs here, so they are the idempotency keys too, and the keys of the ledger."""
+    written = [((found.message.key or b"").decode(), found.written_at) for found in ledger]
+    return written + [(found.message.json()["message_id"], found.written_at) for found in attempts]

@@ -30,9 +30,9 @@ _MAVEN_TIMEOUT = 300.0
 _SERVER_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.quorum.voters=1@{controller}
+listeners=PLAINTEXT://{bootstrap},CONTROLLER://{controller}
+advertised.listeners=PLAINTEXT://{bootstrap}
 controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
@@ -52,7 +52,7 @@ appender.file.type=File
 appender.file.name=file
 appender.file.fileName={log}
 appender.file.layout.type=PatternLayout
-appender.file.layout.pattern=%d %p %c: %m%n
+appender.file.layout.pattern=%d{{ISO8601}}{{UTC}} %p %c: %m%n
 rootLogger.level=warn
 rootLogger.appenderRef.file.ref=file
 logger.markers.name=kafka.coordinator.transaction.TransactionMarkerChannelManager
@@ -65,7 +65,7 @@ class BrokerUnavailableError(Exception):
 
 
 class Broker:
-    """One broker. `bootstrap` is its address for its whole life; `log` is where it writes.
+    """One broker. `bootstrap` is its address for its whole life; `folder` has its data, and its `log`.
 
     Used as a context manager it is started, and at the end stopped and its data removed.
     """
@@ -74,11 +74,10 @@ class Broker:
     transactions: ClassVar[bool]
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="kafka-"))
-        self._port, self._controller_port = free_ports(2)
+        self.folder = Path(tempfile.mkdtemp(prefix="kafka-"))
         self._process: Process | None = None
-        self.bootstrap = f"127.0.0.1:{self._port}"
-        self.log = self._folder / "broker.log"
+        self.bootstrap, self.controller = (f"127.0.0.1:{port}" for port in free_ports(2))
+        self.log = self.folder / "broker.log"
 
     def start(self) -> None:
         """Returns when the broker answers a metadata request. Raises BrokerUnavailableError."""
@@ -94,7 +93,7 @@ class Broker:
         """Ends the broker and removes its data. Safe to call twice."""
         if self._process is not None:
             self._process.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill(self) -> None:
         """Ends the broker as a crash would. `restart` brings it back."""
@@ -144,32 +143,38 @@ class Broker:
 
 
 class KafkaBroker(Broker):
-    """A real, single-node Apache Kafka. Needs Java 17, and Maven the first time. Data outlives `kill` and `restart`."""
+    """A real Apache Kafka of one node. Needs Java 17, and Maven the first time. Data outlives `kill` and `restart`."""
 
     name = "real Apache Kafka"
     transactions = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.properties: dict[str, str] = {}
+        """Server properties that win over its own, until the first start: they can make it a node of a cluster."""
+
     def _prepare(self) -> None:
-        if not (self._folder / "data").exists():
+        if not (self.folder / "data").exists():
             _require_java()
             copy_jars()
             self._format()
 
     def _command(self) -> list[str]:
-        config = f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}"
-        properties = str(self._folder / "server.properties")
+        config = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
+        properties = str(self.folder / "server.properties")
         return ["java", "-Xmx512m", "-XX:+UseG1GC", "-cp", f"{_JARS}/*", config, "kafka.Kafka", properties]
 
     def _format(self) -> None:
-        data = self._folder / "data"
-        properties = self._folder / "server.properties"
-        properties.write_text(
-            _SERVER_PROPERTIES.format(port=self._port, controller=self._controller_port, data=data), encoding="utf-8"
-        )
-        logging = self._folder / "log4j2.properties"
+        data = self.folder / "data"
+        properties = self.folder / "server.properties"
+        own = _SERVER_PROPERTIES.format(bootstrap=self.bootstrap, controller=self.controller, data=data)
+        # Of a property given twice, Java takes the last.
+        added = "".join(f"{name}={value}\n" for name, value in self.properties.items())
+        properties.write_text(own + added, encoding="utf-8")
+        logging = self.folder / "log4j2.properties"
         logging.write_text(_LOG4J.format(log=self.log), encoding="utf-8")
         tool = ["java", "-Xmx128m", "-cp", f"{_JARS}/*", f"-Dlog4j2.configurationFile={logging}"]
-        tool += ["kafka.tools.StorageTool", "format", "--standalone", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c"]
+        tool += ["kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c"]
         _run([*tool, str(properties)], _START_TIMEOUT, "Apache Kafka could not format its data folder")
 
 
