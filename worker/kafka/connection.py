@@ -1,12 +1,12 @@
 """What every Kafka client of the worker is built from."""
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
 # A client that did not stop in time is taken apart: each part gets this long. Pods have 30 s to end in all.
@@ -92,12 +92,15 @@ async def unless(stopping: asyncio.Event, call: Coroutine[Any, Any, Any]) -> Any
 
 async def stop_client(client: Any, seconds: float = 3.0) -> None:
     """Stop a consumer, producer or admin client within a time, whatever state it is in."""
-    if not await within(seconds, client.stop() if hasattr(client, "stop") else client.close()):
-        sender = getattr(client, "_sender", None)
-        if sender is not None:
-            # stop() waits for ever to flush to brokers that are away: end its task by hand.
-            with contextlib.suppress(Exception):
-                await within(_BY_HAND, sender.close())
-        inner = getattr(client, "client", None) or getattr(client, "_client", None)
-        if inner is not None:
-            await within(_BY_HAND, inner.close())
+    if await within(seconds, client.stop() if hasattr(client, "stop") else client.close()):
+        return
+    # Its tasks wait for brokers that are away, a producer's for ever. Fail what they wait for: those that are only
+    # cancelled leave others behind, which hold the client in memory until somebody collects them.
+    accumulator, sender = getattr(client, "_message_accumulator", None), getattr(client, "_sender", None)
+    inner = getattr(client, "client", None) or getattr(client, "_client", None)
+    if accumulator is not None:
+        accumulator.fail_all(KafkaError("given up"))
+    if inner is not None:
+        await within(_BY_HAND, inner.close())
+    if sender is not None:
+        await within(_BY_HAND, sender.close())

@@ -87,7 +87,7 @@ async def test_a_client_that_does_not_stop_is_taken_apart() -> None:
     stuck = Stuck()
     async with asyncio.timeout(2):
         await stop_client(stuck, seconds=0.01)
-    assert stuck.ended == ["sender", "client"]
+    assert stuck.ended == ["client", "sender"]
 
 
 async def test_an_admin_client_is_closed() -> None:
