@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+import uvloop
 from opentelemetry.sdk.resources import Resource
 
 from tests.unit.domain.support import NOT_RUN, POLICY, REFUSED, gave, record, request
@@ -204,6 +205,21 @@ async def test_what_came_due_while_suspended_is_asked_once_it_is_resumed(world: 
     await world.until(lambda: len(world.calls.waiting) == 2)
 
 
+async def test_settling_waits_for_the_commit_in_flight(world: World) -> None:
+    call = await world.first_create()
+    world.log.hold()
+    begun = world.log.begun
+    call.done(call.entry, gave(call.entry))
+    await world.until(lambda: world.log.begun > begun)
+    world.engine.suspend()
+    settling = asyncio.create_task(world.engine.settle(5.0))
+    done, _ = await asyncio.wait([settling], timeout=0.05)
+    assert not done
+    world.log.release()
+    await settling
+    assert [o.type.value for commit in world.log.commits for o in commit.outcomes] == ["created"]
+
+
 async def test_settling_waits_for_the_creates_in_flight_no_longer_than_it_may(world: World) -> None:
     await world.first_create()
     world.engine.suspend()
@@ -245,3 +261,27 @@ async def test_an_answer_that_asks_for_patience_is_followed_by_another_call(worl
     world.boot += 60
     await world.until(lambda: world.calls.waiting)
     assert world.calls.waiting[0].entry is call.entry
+
+
+def test_more_than_is_asked_at_once_is_asked_in_turns_on_the_loop_of_the_worker(
+    metrics: Callable[[], Metrics], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.engine._ASK_AT_ONCE", 1)
+
+    async def ask() -> None:
+        world, asked = World(metrics), []
+
+        def submit(call: Call) -> None:
+            asked.append(call)
+            asyncio.get_running_loop().call_soon(call.done, call.entry, NOT_RUN)  # before the engine's timer rings
+
+        monkeypatch.setattr(world.calls, "submit", submit)
+        world.engine.accept([record(0), record(1)])
+        await world.until(lambda: len(asked) == 2)
+        world.boot += 60
+        await world.until(lambda: len(asked) > 2)  # the engine lives on
+        await world.close()
+        await world.engine._metrics.stop(1.0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask())

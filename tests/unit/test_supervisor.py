@@ -319,10 +319,10 @@ async def test_being_told_twice_does_not_cut_short_the_closing_of_what_was_opene
             await may_end.wait()
             ended.set()
 
-    supervisor = Supervisor(3, opener=slow_to_end, changed=lambda: None, failed=lambda _: None)
+    opened = asyncio.Event()
+    supervisor = Supervisor(3, opener=slow_to_end, changed=opened.set, failed=lambda _: None)
     async with asyncio.timeout(5):
-        while supervisor.state is not SupervisorState.RUNNING:
-            await asyncio.sleep(0)
+        await opened.wait()
         supervisor.cancel()
         await ending.wait()
         closing = asyncio.create_task(supervisor.close())

@@ -64,7 +64,7 @@ def test_the_header_of_the_message_id_can_be_renamed() -> None:
 def test_parameters_expiry_and_correlation_are_read() -> None:
     data = {**DATA, "parameters": {"operator_id": "x"}, "expires_at": "2026-01-02T03:04:05.678901+01:00"}
     request = accepted(record(data, [*binary(), ("ce_correlationid", b"night-7")]))
-    assert request.parameters == {"operator_id": "x"}
+    assert request.parameters == b'{"operator_id":"x"}'
     assert request.expires_at == 1_767_319_445_678
     assert request.correlation_id == "night-7"
     assert request.fingerprint == identity.fingerprint(
@@ -175,7 +175,7 @@ def test_what_is_said_of_an_invalid_request_quotes_none_of_it() -> None:
 
 def test_parameters_may_be_32_levels_deep() -> None:
     deep = orjson.dumps(DATA)[:-1] + b',"parameters":' + b'{"a":' * 32 + b"1" + b"}" * 33
-    assert orjson.dumps(accepted(record(deep)).parameters)
+    assert accepted(record(deep)).parameters
 
 
 @pytest.mark.parametrize("content_type", [b"application/cloudevents-batch+json", b"application/cloudevents+avro"])
@@ -274,4 +274,4 @@ def test_what_is_accepted_fits_the_schema_and_can_be_written_again(value: bytes)
         document.pop("message_id", None)
         model = PlainRequest.model_validate_json(orjson.dumps(document))
         assert model.terminal_id == request.terminal_id
-        assert orjson.loads(orjson.dumps(request.parameters)) == document.get("parameters")
+        assert orjson.loads(request.parameters or b"null") == document.get("parameters")

@@ -63,7 +63,7 @@ class Client:
         request = entry.request
         content: dict[str, object] = {"terminal_id": request.terminal_id, "operation": request.operation}
         if request.parameters is not None:
-            content["parameters"] = request.parameters
+            content["parameters"] = orjson.Fragment(request.parameters)
         headers = [*_bearer(token), (b"Idempotency-Key", request.key.encode()), _JSON]
         span = self._attempt("POST", self._operations, headers, entry, entry.asked + resent)
         return await self._send("POST", self._operations, headers, orjson.dumps(content), span)

@@ -20,6 +20,8 @@ from worker.domain.timers import Timers
 
 # Tombstones a commit takes along: the window must not end in one commit of a million.
 _FORGET_AT_ONCE = 500
+# Of all unfinished requests together. A backlog that is bounded in number alone could take 640 MB of a partition.
+MOST_PARAMETER_BYTES = 16 * 1_048_576
 
 
 class Acceptance(Enum):
@@ -165,7 +167,7 @@ class Partition:
 
     @property
     def full(self) -> bool:
-        return len(self._entries) >= self._policy.backlog_limit
+        return len(self._entries) >= self._policy.backlog_limit or self._lanes.parameter_bytes >= MOST_PARAMETER_BYTES
 
     @property
     def lanes(self) -> int:

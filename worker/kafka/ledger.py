@@ -5,6 +5,7 @@ members rather than models: a restore decodes 100,000 of them while a partition 
 """
 
 import re
+from sys import intern
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import orjson
 from worker.domain.commit import Commit, Ended, Position
 from worker.domain.entry import Entry, State
 from worker.domain.request import Request
+from worker.kafka.fields import kept_json
 
 VERSION = 1
 POSITION_KEY = b"position"
@@ -47,7 +49,7 @@ def _entry_value(entry: Entry) -> bytes:
         "offset": request.offset,
     }
     optional = {
-        "parameters": request.parameters,
+        "parameters": None if request.parameters is None else orjson.Fragment(request.parameters),
         "expires_at": request.expires_at,
         "traceparent": request.traceparent,
         "tracestate": request.tracestate,
@@ -104,11 +106,15 @@ class Replay:
             self._values[key] = value
 
     def result(self) -> tuple[Position | None, list[Entry], list[Ended]]:
-        """Raises LedgerRefusedError for a ledger of another group or topic, or of a newer version than this."""
+        """What was added, once: it is given away record by record, so that it is never in memory twice.
+
+        Raises LedgerRefusedError for a ledger of another group or topic, or of a newer version than this.
+        """
         position: Position | None = None
         entries: list[Entry] = []
         ended: list[Ended] = []
-        for key, value in self._values.items():
+        for key in list(self._values):
+            value = self._values.pop(key)
             try:
                 read = self._read(key, _members(value))
             except (KeyError, TypeError, ValueError) as error:
@@ -150,15 +156,21 @@ def _members(value: bytes) -> dict[str, Any]:
 
 
 def _read_entry(key: str, members: dict[str, Any]) -> Entry:
+    parameters = members.get("parameters")
+    message_id, correlation_id = members["message_id"], members["correlation_id"]
+    if message_id == key:
+        message_id = key  # mostly the same text three times over: kept once
+    if correlation_id == message_id:
+        correlation_id = message_id
     request = Request(
-        message_id=members["message_id"],
+        message_id=message_id,
         key=key,
         fingerprint=members["fingerprint"],
         terminal_id=members["terminal_id"],
-        operation=members["operation"],
-        parameters=members.get("parameters"),
+        operation=intern(members["operation"]),
+        parameters=None if parameters is None else kept_json(parameters),
         expires_at=members.get("expires_at"),
-        correlation_id=members["correlation_id"],
+        correlation_id=correlation_id,
         requested_at=members["requested_at"],
         offset=members["offset"],
         traceparent=members.get("traceparent"),

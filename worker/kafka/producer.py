@@ -8,16 +8,21 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
+from zlib import crc32
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
+from schemas import names
 from worker.kafka.connection import Connection, stop_client
 
 # Longer than any healthy commit, and under the transaction timeout: what hangs is given up, not waited for.
 _TIMEOUT = 10.0
 _TRANSACTION_TIMEOUT_MS = 15_000
 MAX_BATCH_SIZE = 1_048_576
+# No terminal id is longer, in UTF-8. Longer keys are those of bad records: one of a mebibyte would hold the loop for a
+# quarter of a second in murmur2, and the cache would keep it.
+_LONGEST_TERMINAL_ID = 4 * names.MAX_TERMINAL_ID
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -38,6 +43,11 @@ class Producer(Protocol):
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None: ...
 
     async def close(self) -> None: ...
+
+
+def transactional_id(group: str, topic: str, partition: int) -> str:
+    """That of an input partition: whoever starts a producer with it fences the partition's last owner."""
+    return f"{group}-{topic}-{partition}"
 
 
 class TransactionalProducer:
@@ -133,7 +143,14 @@ def _append(batch: Any, message: Message) -> bool:
     return added is not None
 
 
-@lru_cache(maxsize=65_536)
 def _partition(key: bytes | None, count: int) -> int:
-    """Java's default partitioner; a record without a key goes to the first partition."""
-    return (murmur2(key) & 0x7FFFFFFF) % count if key is not None else 0
+    """Java's default partitioner, for every key that can be a terminal id; without a key it is the first partition."""
+    if key is None:
+        return 0
+    hashed = _murmur2(key) if len(key) <= _LONGEST_TERMINAL_ID else crc32(key)
+    return (hashed & 0x7FFFFFFF) % count
+
+
+@lru_cache(maxsize=65_536)
+def _murmur2(key: bytes) -> int:
+    return int(murmur2(key))

@@ -16,7 +16,7 @@ import orjson
 from schemas import names
 from worker.domain import identity
 from worker.domain.request import Identity, Invalid, Record, Request
-from worker.kafka.fields import LATEST, Refused, ascii_bytes, bounded, check_json, member, milliseconds
+from worker.kafka.fields import LATEST, Refused, ascii_bytes, bounded, check_json, kept_json, member, milliseconds
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # It goes into HTTP headers: printable ASCII only, so that no line break gets through.
@@ -191,13 +191,14 @@ class Reader:
         draft.operation = operation
         if operation not in self._operations:
             raise Refused(self._expected_operation)
-        parameters = data.get("parameters")
+        parameters, written = data.get("parameters"), None
         if parameters is not None:
             if not isinstance(parameters, dict):
                 raise Refused("parameters: expected an object")
             check_json(parameters, names.MAX_DEPTH)
             # `1e15` is written again with 18 digits: the ledger's record must stay one that a broker takes.
-            if len(orjson.dumps(parameters)) > self._max_bytes:
+            written = kept_json(parameters)
+            if len(written) > self._max_bytes:
                 raise Refused(f"parameters: expected at most {self._max_bytes} bytes when written in full")
         expires_at = member(data, "expires_at")
         message_id = draft.message_id
@@ -208,7 +209,7 @@ class Reader:
             fingerprint=identity.fingerprint(terminal_id, operation, parameters, expires_at),
             terminal_id=terminal_id,
             operation=operation,
-            parameters=parameters,
+            parameters=written,
             expires_at=None if expires_at is None else milliseconds(expires_at, "expires_at"),
             correlation_id=draft.correlation_id or message_id,
             requested_at=requested_at,

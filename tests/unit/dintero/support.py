@@ -60,7 +60,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 def entry(terminal_id: str = f"{ACCOUNT}-T0013", *, operation_id: str | None = None) -> Entry:
     key = str(uuid4())
-    request = Request(key, key, "f" * 32, terminal_id, "end_of_day", {"operator_id": "7"}, None, key, 0, 0)
+    request = Request(key, key, "f" * 32, terminal_id, "end_of_day", b'{"operator_id":"7"}', None, key, 0, 0)
     state = State.CREATING if operation_id is None else State.PENDING
     return Entry(request, state, operation_id=operation_id)
 

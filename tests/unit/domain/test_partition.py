@@ -17,7 +17,7 @@ from tests.unit.domain.support import (
 from worker.domain.commit import Commit, Position
 from worker.domain.entry import Entry, State
 from worker.domain.outcome import DeadLetterReason
-from worker.domain.partition import Acceptance, Partition
+from worker.domain.partition import MOST_PARAMETER_BYTES, Acceptance, Partition
 from worker.domain.policy import Policy
 from worker.kafka import ledger
 
@@ -336,6 +336,18 @@ def test_a_full_partition_says_so_until_something_finishes() -> None:
     first = driver.creating(request("m-0"))
     full = [driver.partition.full]
     driver.accept(request("m-1", offset=1))
+    full.append(driver.partition.full)
+    driver.answer(first, REFUSED)
+    full.append(driver.partition.full)
+    assert full == [False, True, False]
+
+
+def test_parameters_fill_a_partition_however_few_requests_have_them() -> None:
+    driver = Driver()
+    half = b"x" * (MOST_PARAMETER_BYTES // 2)
+    first = driver.creating(request("m-0")._replace(parameters=half))
+    full = [driver.partition.full]
+    driver.accept(request("m-1", offset=1)._replace(parameters=half))
     full.append(driver.partition.full)
     driver.answer(first, REFUSED)
     full.append(driver.partition.full)

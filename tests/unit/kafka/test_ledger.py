@@ -35,7 +35,7 @@ _requests = st.builds(
     fingerprint=st.binary(min_size=16, max_size=16).map(bytes.hex),
     terminal_id=_text,
     operation=_text,
-    parameters=st.none() | st.dictionaries(_text, _json, max_size=3),
+    parameters=st.none() | st.dictionaries(_text, _json, max_size=3).map(orjson.dumps),
     expires_at=st.none() | _time,
     correlation_id=_text,
     requested_at=_time,

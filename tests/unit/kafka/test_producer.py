@@ -1,6 +1,7 @@
 """How the records of a commit reach Kafka: where each goes, in which batches, and in which order."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -108,6 +109,15 @@ def event(key: bytes | None, value: bytes = b"v") -> Message:
 def test_a_key_goes_where_java_would_send_it(key: bytes, java: int, partitions: int) -> None:
     """The hashes are those that Apache Kafka's own tests expect of its client."""
     assert producers._partition(key, partitions) == (java & 0x7FFFFFFF) % partitions
+
+
+def test_a_key_that_no_terminal_has_is_neither_hashed_for_long_nor_kept() -> None:
+    kept = producers._murmur2.cache_info().currsize
+    keys = [b"%d" % number + b"x" * MIB for number in range(20)]
+    began = time.process_time()
+    assert len({producers._partition(key, 4) for key in keys}) > 1
+    assert time.process_time() - began < 1.0  # Java's hash would take some five seconds
+    assert producers._murmur2.cache_info().currsize == kept
 
 
 def test_a_record_without_a_key_has_one_place_and_an_empty_key_is_a_key() -> None:

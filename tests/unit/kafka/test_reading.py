@@ -139,7 +139,7 @@ def test_what_json_does_not_know_is_refused(text: bytes) -> None:
 
 @pytest.mark.parametrize("number", [2**64 - 1, -(2**63), 0])
 def test_integers_of_64_bits_come_out_as_they_went_in(number: int) -> None:
-    assert accepted(parameters(b"%d" % number)).parameters == {"a": number}
+    assert accepted(parameters(b"%d" % number)).parameters == b'{"a":%d}' % number
 
 
 @pytest.mark.parametrize("text", [b"%d" % 2**64, b"-%d" % (2**63 + 1), b"9" * 300, b"1e19", b"-1e300"])
@@ -243,6 +243,6 @@ def test_the_memory_to_read_is_bounded_by_the_record(shape: str) -> None:
     finally:
         tracemalloc.stop()
     # Empty lists are the worst: 64 bytes for three characters, and for a moment the parser takes more.
-    assert peak < 120 * 60_000
-    assert size < 30 * 60_000
+    assert peak < 180 * 60_000
+    assert size < 4 * 60_000
     assert kept.offset == hostile.offset

@@ -38,7 +38,7 @@ def test_a_request_of_the_sdk_is_read_with_all_it_says(written: Any) -> None:
     request = read(written(event(correlationid="night", time=datetime(2026, 1, 1, tzinfo=UTC), subject="any")))
     assert (request.message_id, request.key, request.correlation_id) == (ID, ID, "night")
     assert (request.terminal_id, request.operation) == ("P11223351-T0013", "end_of_day")
-    assert request.parameters == {"operator_id": "night"}
+    assert request.parameters == b'{"operator_id":"night"}'
 
 
 def test_both_modes_of_the_sdk_are_the_same_request() -> None:

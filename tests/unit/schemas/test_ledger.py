@@ -20,8 +20,8 @@ KEY = "0d5f3a1c-9c1e-4b7e-8f39-2a9d3b1e7c44"
 LEDGER = Draft202012Validator(schemas.documents()[names.LEDGER_SCHEMA])
 ENTRY = Entry(
     Request(
-        *("17", KEY, "ab" * 16, "P11223351-T0013", "end_of_day", {"operator_id": "night"}, 1_767_304_900_000, "night"),
-        *(1_767_304_800_000, 1041, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=1"),
+        *("17", KEY, "ab" * 16, "P11223351-T0013", "end_of_day", b'{"operator_id":"night"}', 1_767_304_900_000),
+        *("night", 1_767_304_800_000, 1041, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=1"),
     ),
     State.PENDING,
     1_767_304_800_017,

@@ -44,7 +44,8 @@ def test_a_built_request_is_what_the_worker_reads() -> None:
     assert isinstance(read, Request), read
     assert built["key"] == b"P11223351-T0013"
     assert (read.message_id, read.correlation_id, read.terminal_id) == ("17", "night", "P11223351-T0013")
-    assert (read.operation, read.parameters, read.expires_at) == ("end_of_day", DATA.parameters, 1_767_304_800_000)
+    assert (read.operation, read.expires_at) == ("end_of_day", 1_767_304_800_000)
+    assert orjson.loads(read.parameters or b"") == DATA.parameters
     assert (read.traceparent, read.tracestate) == (traceparent, "a=1")
 
 
