@@ -39,8 +39,9 @@ def _creates(evidence: Evidence, lives: Mapping[str, Sequence[Life]]) -> Iterato
             yield f"{process} sent a create of {key} {at - expires_at:.1f} s after it had expired"
         if since > window + 2 * SKEW:
             yield f"{process} sent a create of {key} {since:.1f} s after the first, when the key may be forgotten"
-        # Whoever sends has proved, half a session timeout ago at most, that nobody else owned the request.
-        if life.end and at > life.end.decided_at + PROOF_AGE:
+        # Whoever sends has proved, half a session timeout ago at most, that nobody else owned the request. Without
+        # transactions nobody can: a zombie's last write takes the ledger back, and its key is asked with again.
+        if evidence.script.transactions and life.end and at > life.end.decided_at + PROOF_AGE:
             yield f"{process} sent a create of {key} {at - life.end.decided_at:.1f} s after its end"
         upgraded_at = evidence.upgraded.get(life.sent.partition, at)
         if at > upgraded_at + PROOF_AGE:
