@@ -6,7 +6,17 @@ from schemas.generate import files
 from schemas.json_schema import documents
 from schemas.ledger import LEDGER, LedgerEntry, LedgerFinished, LedgerPosition, LedgerRecord
 from schemas.operation import EndOfDayOperation, EndOfDayResult, OpenOperation, TerminalOperation
-from schemas.outcome import OUTCOME, Completed, Created, Error, Failed, Outcome, OutcomeHeaders
+from schemas.outcome import (
+    OUTCOME,
+    Completed,
+    Created,
+    Error,
+    Failed,
+    Outcome,
+    OutcomeHeaders,
+    Resolved,
+    ResolvedHeaders,
+)
 from schemas.records import OutcomeRecord, RequestRecord, UnreadableOutcomeError, build_request, read_outcome
 from schemas.request import PlainRequest, RequestData, RequestEvent, RequestHeaders
 
@@ -33,6 +43,8 @@ __all__ = [
     "RequestEvent",
     "RequestHeaders",
     "RequestRecord",
+    "Resolved",
+    "ResolvedHeaders",
     "TerminalOperation",
     "UnreadableOutcomeError",
     "build_request",

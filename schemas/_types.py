@@ -28,6 +28,7 @@ MessageId = Annotated[str, StringConstraints(min_length=1, max_length=names.MAX_
 TerminalId = Annotated[str, StringConstraints(min_length=1, max_length=names.MAX_TERMINAL_ID, pattern=_NO_CONTROL)]
 OperationName = Annotated[str, StringConstraints(min_length=1, max_length=names.MAX_TERMINAL_ID, pattern=_NO_CONTROL)]
 Source = Annotated[str, StringConstraints(min_length=1, max_length=names.MAX_SOURCE, pattern=_NO_CONTROL)]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=names.MAX_NOTE, pattern=_NO_CONTROL)]
 
 
 class Frozen(BaseModel):

@@ -10,7 +10,7 @@ from schemas import names
 from schemas.dead_letter import DeadLetterHeaders
 from schemas.example_messages import Example
 from schemas.ledger import LedgerEntry, LedgerFinished, LedgerPosition
-from schemas.outcome import Completed, Created, Failed, OutcomeHeaders
+from schemas.outcome import Completed, Created, Failed, OutcomeHeaders, Resolved, ResolvedHeaders
 from schemas.request import PlainRequest, RequestData, RequestEvent, RequestHeaders
 
 _JSON_OBJECT = dict[str, Any]
@@ -22,7 +22,7 @@ _SCHEMAS = "#/components/schemas/"
 _TERMINAL_KEY = {"type": "string", "description": "The terminal id, in UTF-8."}
 _LEDGER_KEY = {"type": "string", "description": "The idempotency key; of the position, `position`."}
 _PAYLOADS: tuple[type[BaseModel], ...] = (
-    *(RequestData, RequestEvent, PlainRequest, Created, Completed, Failed),
+    *(RequestData, RequestEvent, PlainRequest, Created, Completed, Failed, Resolved),
     *(LedgerEntry, LedgerFinished, LedgerPosition),
 )
 _HOUR_MS = 3_600_000
@@ -99,7 +99,7 @@ def _channels() -> _JSON_OBJECT:
             names.OUTCOMES_TOPIC,
             "Outcomes, in order for a terminal. Read with `isolation.level=read_committed`.",
             delete,
-            ["created", "completed", "failed"],
+            ["created", "completed", "failed", "resolved"],
         ),
         "deadLetters": _channel(
             names.DEAD_LETTERS_TOPIC, "Records that could not be taken, as they came.", delete, ["deadLetter"]
@@ -153,6 +153,7 @@ def _messages() -> _JSON_OBJECT:
         "created": _outcome("The API accepted the operation", Created, examples.CREATED),
         "completed": _outcome("The terminal did it", Completed, examples.COMPLETED),
         "failed": _outcome("It was not done, or nobody can know", Failed, examples.FAILED),
+        "resolved": _outcome("A person resolved an unconfirmed one", Resolved, examples.RESOLVED, ResolvedHeaders),
         "deadLetter": _message("A record that could not be taken", None, "application/octet-stream")
         | {"headers": DeadLetterHeaders.model_json_schema()}
         | _shown(examples.DEAD_LETTER),
@@ -180,9 +181,11 @@ def _event(title: str, payload: type[BaseModel], headers: type[BaseModel]) -> _J
     }
 
 
-def _outcome(title: str, payload: type[BaseModel], example: Example) -> _JSON_OBJECT:
+def _outcome(
+    title: str, payload: type[BaseModel], example: Example, headers: type[BaseModel] = OutcomeHeaders
+) -> _JSON_OBJECT:
     correlation = {"description": "The request's.", "location": f"$message.header#/{names.CE_CORRELATIONID}"}
-    return _event(title, payload, OutcomeHeaders) | {"correlationId": correlation} | _shown(example)
+    return _event(title, payload, headers) | {"correlationId": correlation} | _shown(example)
 
 
 def _ledger(title: str, payload: type[BaseModel], example: Example) -> _JSON_OBJECT:

@@ -11,6 +11,7 @@ _OPERATION_ID = "6c3e0f5a-2b1d-4e8f-9a7c-5d4b3c2a1f0e"
 _REQUESTED_AT = "2026-01-01T22:00:00.000Z"
 _CREATED_AT = "2026-01-01T22:00:00.412Z"
 _FINISHED_AT = "2026-01-01T22:00:41.007Z"
+_RESOLVED_AT = "2026-01-02T08:15:00.000Z"
 _PARAMETERS = {"operator_id": "night"}
 _FINGERPRINT = "a8041b6ad36a0508e2aae8ae2d70cf24"
 _DATA = {"terminal_id": _TERMINAL, "operation": names.END_OF_DAY, "parameters": _PARAMETERS}
@@ -51,7 +52,7 @@ def _operation(status: str, updated_at: str, **members: Any) -> dict[str, Any]:
 
 
 def _outcome(status: str, event_id: str, occurred_at: str, **members: Any) -> Example:
-    event_type = names.OUTCOME_TYPES[status]
+    event_type = names.RESOLVED if status == "resolved" else names.OUTCOME_TYPES[status]
     headers = {
         names.CE_SPECVERSION: names.SPEC_VERSION,
         names.CE_TYPE: event_type,
@@ -122,6 +123,14 @@ FAILED = _outcome(
     _FINISHED_AT,
     error={"reason": "terminal_failed", "message": "the terminal reported a failure"},
     terminal_operation=_operation("FAILED", "2026-01-01T22:00:40Z"),
+)
+RESOLVED = _outcome(
+    "resolved",
+    "5d6f21b5-14c8-5401-b348-fbf9d7ac101c",
+    _RESOLVED_AT,
+    resolution="completed",
+    resolved_by="night shift",
+    note="the receipt of batch 42 is there",
 )
 
 DEAD_LETTER = Example(

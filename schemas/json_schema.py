@@ -8,7 +8,7 @@ from schemas import example_messages, names
 from schemas.dead_letter import DeadLetterHeaders
 from schemas.example_messages import Example
 from schemas.ledger import LEDGER
-from schemas.outcome import Completed, Created, Failed
+from schemas.outcome import Completed, Created, Failed, Resolved
 from schemas.request import RequestData
 
 _EVENTS: dict[str, tuple[type[BaseModel], Example]] = {
@@ -16,6 +16,7 @@ _EVENTS: dict[str, tuple[type[BaseModel], Example]] = {
     names.CREATED: (Created, example_messages.CREATED),
     names.COMPLETED: (Completed, example_messages.COMPLETED),
     names.FAILED: (Failed, example_messages.FAILED),
+    names.RESOLVED: (Resolved, example_messages.RESOLVED),
 }
 
 

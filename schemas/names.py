@@ -8,6 +8,8 @@ COMPLETED = "terminal.operation.completed.v1"
 FAILED = "terminal.operation.failed.v1"
 OUTCOME_TYPES = {"created": CREATED, "completed": COMPLETED, "failed": FAILED}
 """The event type of an outcome's `status`."""
+RESOLVED = "terminal.operation.resolved.v1"
+"""A person's word on an outcome that was `unconfirmed`, beside the outcomes."""
 
 # A name, not an address: the schema stays the same wherever it is kept, so consumers may compare it and cache by it.
 SCHEMA_PREFIX = "urn:terminal-operations:schema:"
@@ -43,6 +45,8 @@ DEAD_LETTER_TOPIC = "dead-letter-topic"
 DEAD_LETTER_PARTITION = "dead-letter-partition"
 DEAD_LETTER_OFFSET = "dead-letter-offset"
 DEAD_LETTER_TIME = "dead-letter-time"
+DEAD_LETTER_REPLAYED_FROM = "dead-letter-replayed-from"
+"""On a request that was a dead letter: its topic, partition and offset there, with a `/` between."""
 
 END_OF_DAY = "end_of_day"
 SEND_LOGS = "send_logs"
@@ -57,6 +61,8 @@ MAX_TERMINAL_ID = 128
 """Characters; also of an operation's name."""
 MAX_SOURCE = 1024
 """Characters."""
+MAX_NOTE = 1024
+"""Characters; also of the name of who resolved."""
 MAX_DEPTH = 32
 """Levels of arrays and objects in `parameters`, itself counted."""
 

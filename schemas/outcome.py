@@ -1,11 +1,11 @@
-"""What goes out: the value of an outcome, told apart by `status`, and its headers."""
+"""What goes out: the value of an outcome, told apart by `status`, a person's word on one, and their headers."""
 
 from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 
-from schemas._types import Frozen, MessageId, OperationName, Source, TerminalId, Time
+from schemas._types import Frozen, MessageId, Note, OperationName, Source, TerminalId, Time
 from schemas.operation import Result, TerminalOperation
 
 Reason = Literal["invalid_request", "rejected", "terminal_failed", "terminal_timeout", "expired", "unconfirmed"]
@@ -64,13 +64,28 @@ OUTCOME: TypeAdapter[Created | Completed | Failed] = TypeAdapter(Outcome)
 """`OUTCOME.validate_json(value)` reads the value of any outcome."""
 
 
-class OutcomeHeaders(Frozen):
-    """The headers of an outcome. The same event always has the same `ce_id`, so a reader can drop repeats."""
+class Resolved(_Outcome):
+    """What became of a request that ended `unconfirmed`, by a person who has looked at the terminal.
+
+    No outcome: the request has had its final one, and a reader of outcomes may skip this.
+    """
+
+    status: Literal["resolved"]
+    terminal_id: TerminalId
+    operation: OperationName
+    operation_id: str | None = None
+    resolution: Literal["completed", "failed"]
+    resolved_by: Note = Field(description="Who looked.")
+    note: Note | None = None
+
+
+class _EventHeaders(Frozen):
+    """The same event always has the same `ce_id`, so a reader can drop repeats."""
 
     ce_specversion: Literal["1.0"]
     ce_id: UUID = Field(description="The same for the same event: drop repeats by it.")
     ce_source: Source
-    ce_type: Literal["terminal.operation.created.v1", "terminal.operation.completed.v1", "terminal.operation.failed.v1"]
+    ce_type: str
     ce_subject: TerminalId | None = Field(
         default=None, description="The terminal id; absent when it could not be read."
     )
@@ -81,3 +96,15 @@ class OutcomeHeaders(Frozen):
     content_type: Literal["application/json"] = Field(alias="content-type")
     traceparent: str | None = None
     tracestate: str | None = None
+
+
+class OutcomeHeaders(_EventHeaders):
+    """The headers of an outcome. The same event always has the same `ce_id`, so a reader can drop repeats."""
+
+    ce_type: Literal["terminal.operation.created.v1", "terminal.operation.completed.v1", "terminal.operation.failed.v1"]
+
+
+class ResolvedHeaders(_EventHeaders):
+    """The headers of a `Resolved`. A resolution that is sent again has the same `ce_id`."""
+
+    ce_type: Literal["terminal.operation.resolved.v1"]

@@ -50,6 +50,18 @@ def test_every_place_and_test_that_the_rules_name_exists() -> None:
     assert [file for file in re.findall(r"`(tests/[\w/]+\.py)`", rules) if not (ROOT / file).exists()] == []
 
 
+def test_every_test_that_the_guarantees_name_is_in_the_file_they_name() -> None:
+    rows = [line for line in (ROOT / "worker" / "GUARANTEES.md").read_text().splitlines() if line.startswith("| ")]
+    named = [re.findall(r"`(tests/[\w/]+\.py)`|`(test_\w+)`", row) for row in rows]
+    places = [(found[0][0], test) for found in named if found for _, test in found if test]
+    assert len(places) >= 15
+    assert [place for place in places if not defines(*place)] == []
+
+
+def defines(file: str, test: str) -> bool:
+    return (ROOT / file).exists() and f"def {test}(" in (ROOT / file).read_text()
+
+
 def test_every_dependency_has_its_reason() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     wanted = project[project.index("dependencies = [") : project.index("[dependency-groups]")]

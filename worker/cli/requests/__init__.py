@@ -1,0 +1,1 @@
+"""`request`, in its parts: lines are read and checked, then sent, then waited for."""

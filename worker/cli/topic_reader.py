@@ -1,0 +1,98 @@
+"""Reading a topic for a person: committed records only, of no group, from a time on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from worker.kafka.connection import Connection, stop_client
+from worker.kafka.records import tolerate_header_names
+from worker.kafka.topics import TopicsError
+
+# No progress for this long is a broker in trouble.
+_STALLED = 15.0
+
+
+class TopicReader:
+    """Made by `open_reader`."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
+        self._consumer = consumer
+        self._partitions = partitions
+
+    async def batches(self, *, follow: bool) -> AsyncIterator[list[ConsumerRecord]]:
+        """Records in the order of their partitions: those that were there when it was asked, or for ever.
+
+        Raises KafkaError, and TimeoutError when there are records and none of them comes.
+        """
+        async with asyncio.timeout(_STALLED):
+            ends = await self._consumer.end_offsets(self._partitions)
+        loop = asyncio.get_running_loop()
+        before: dict[TopicPartition, int] = {}
+        progressed = loop.time()
+        while True:
+            # By position, not by the last record: transactions end with a marker, which is no record.
+            at = {partition: await self._consumer.position(partition) for partition in self._partitions}
+            if not follow and all(at[partition] >= end for partition, end in ends.items()):
+                return
+            if at != before or follow:
+                before, progressed = at, loop.time()
+            elif loop.time() - progressed > _STALLED:
+                raise TimeoutError(f"no records for {_STALLED:.0f} s")
+            for records in (await self._consumer.getmany(timeout_ms=200, max_records=500)).values():
+                yield records
+
+
+@asynccontextmanager
+async def open_reader(connection: Connection, topic: str, *, since: int | None) -> AsyncIterator[TopicReader]:
+    """A reader that stands at the first record of each partition that is not before `since` (ms), or at its start.
+
+    Raises TopicsError when the topic does not exist; KafkaError or TimeoutError when brokers are in trouble.
+    """
+    tolerate_header_names()
+    partitions = [TopicPartition(topic, number) for number in range(await partition_count(connection, topic))]
+    consumer = AIOKafkaConsumer(
+        **connection.options(),
+        group_id=None,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        fetch_max_wait_ms=100,
+    )
+    try:
+        async with asyncio.timeout(_STALLED):
+            await consumer.start()
+            consumer.assign(partitions)
+            starts = await _starts(consumer, partitions, since)
+        for partition, offset in starts.items():
+            consumer.seek(partition, offset)
+        yield TopicReader(consumer, partitions)
+    finally:
+        await stop_client(consumer)
+
+
+async def partition_count(connection: Connection, topic: str) -> int:
+    """Raises TopicsError when there is no such topic; asking does not make it."""
+    admin = AIOKafkaAdminClient(**connection.options())
+    try:
+        async with asyncio.timeout(_STALLED):
+            await admin.start()
+            if topic not in await admin.list_topics():
+                raise TopicsError(f"topic {topic!r} does not exist: make it with `terminal-worker topics create`")
+            (described,) = await admin.describe_topics([topic])
+    finally:
+        await stop_client(admin)
+    return len(described["partitions"])
+
+
+async def _starts(
+    consumer: AIOKafkaConsumer, partitions: list[TopicPartition], since: int | None
+) -> dict[TopicPartition, int]:
+    starts: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+    if since is not None:
+        starts = await consumer.end_offsets(partitions)
+        found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
+        starts |= {partition: at.offset for partition, at in found.items() if at is not None}
+    return starts
