@@ -12,7 +12,7 @@ INSTALLED := .venv/.installed
 CODE := worker schemas tests
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help install lock lint test demo bench chaos clean
+.PHONY: help install lock lint test demo bench chaos image clean
 
 help:  ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: install  ## Measure what a request costs the worker, on a real Kafka
 
 chaos: install  ## Attack workers, brokers, network and API (DURATION=300 SEED=7), then count every promise
 	@$(BIN)/python -m tests.chaos --seconds $(or $(DURATION),300) $(if $(SEED),--seed $(SEED))
+
+image:  ## Build the container image
+	@docker build --tag "terminal-operations-worker:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" --build-arg REVISION="$$(git rev-parse HEAD)" .
 
 clean:  ## Remove everything that is not in git
 	rm -rf .venv .tools .kafka .hypothesis .mypy_cache .ruff_cache .pytest_cache dist

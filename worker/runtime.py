@@ -25,7 +25,7 @@ from worker.kafka import topics as kafka_topics
 from worker.kafka.commit import LedgerCommitter
 from worker.kafka.connection import unless, within
 from worker.kafka.group import SESSION_TIMEOUT, Group
-from worker.kafka.producer import PlainProducer, Producer, TransactionalProducer
+from worker.kafka.producer import PlainProducer, Producer, TransactionalProducer, transactional_id
 from worker.kafka.reader import Reader
 from worker.kafka.restore import restore
 from worker.settings import Settings, accounts
@@ -232,8 +232,8 @@ class Runtime:
         settings = self._settings
         if settings.worker_delivery == "at_least_once":
             return PlainProducer(settings.connection)
-        transactional_id = f"{settings.kafka_group_id}-{settings.kafka_requests_topic}-{number}"
-        return TransactionalProducer(settings.connection, transactional_id)
+        own_id = transactional_id(settings.kafka_group_id, settings.kafka_requests_topic, number)
+        return TransactionalProducer(settings.connection, own_id)
 
     # -- the view (HTTP) ----------------------------------------------------------------------------------------
 
