@@ -22,8 +22,6 @@ from worker.dintero.call import Credentials
 from worker.domain.policy import Policy
 from worker.kafka.connection import Connection, Topics
 
-OPERATIONS = frozenset({"end_of_day", "send_logs", "check_update", "open_menu"})
-
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", re.ASCII)
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -166,7 +164,7 @@ class Settings(BaseModel):
 
     @property
     def operations(self) -> frozenset[str]:
-        return OPERATIONS | self.dintero_extra_operations
+        return names.OPERATIONS | self.dintero_extra_operations
 
 
 def _ms(seconds: float) -> int:

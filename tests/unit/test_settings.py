@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import names
-from worker.settings import OPERATIONS, SECRETS, Settings, SettingsError, accounts, load
+from schemas.names import OPERATIONS
+from worker.settings import SECRETS, Settings, SettingsError, accounts, load
 
 SECRET = "hunter2-hunter2"
 GOOD = {

@@ -19,9 +19,9 @@ from uuid import UUID
 import orjson
 from pydantic import SecretStr
 
+from schemas import names
 from worker.simulator.settings import AccountCredentials, Settings
 
-OPERATIONS = frozenset({"end_of_day", "send_logs", "check_update", "open_menu"})
 MOST_KEPT = 200_000
 """Operations, keys and tokens kept, each; the oldest go first."""
 MOST_LISTED = 100
@@ -254,7 +254,7 @@ def _request(content: object) -> tuple[str, str, dict[str, Any] | None]:
     terminal_id, operation, parameters = (content.get(name) for name in ("terminal_id", "operation", "parameters"))
     if not isinstance(terminal_id, str) or not 0 < len(terminal_id) <= 200:
         raise ApiError(400, "BAD_REQUEST", "terminal_id must be a string")
-    if not isinstance(operation, str) or operation not in OPERATIONS:
+    if not isinstance(operation, str) or operation not in names.OPERATIONS:
         raise ApiError(400, "BAD_REQUEST", "unknown operation")
     if not (parameters is None or isinstance(parameters, dict)):
         raise ApiError(400, "BAD_REQUEST", "parameters must be an object")
