@@ -56,7 +56,9 @@ def test_a_failed_one_has_its_reason_on_a_second_line_without_control_characters
     assert end == ""
 
 
-def test_colours_are_for_terminals(capsys: pytest.CaptureFixture[str]) -> None:
+def test_colours_are_for_terminals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     plain, _ = printed(published("failed", ID), capsys)
     coloured, _ = printed(published("failed", ID), capsys, force_terminal=True, color_system="standard")
     assert "\x1b" not in plain
