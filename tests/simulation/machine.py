@@ -107,6 +107,7 @@ class Machine:
         if work.cancelled():
             return
         self._world.note(self.process.name, "has stopped")
+        self.process.frozen = True  # what is left of it ends with it
         if self.process.name in self.stops:
             self.stops[self.process.name].ended_at = self._world.loop.time()
         self._world.at(self._world.loop.time() + 0.5, self.start)
