@@ -123,8 +123,8 @@ def _dead_letters(evidence: Evidence) -> Iterator[str]:
 
 def _ledger(evidence: Evidence) -> Iterator[str]:
     """It is empty of unfinished requests at the end, and never held more than the limit allows."""
-    # A commit writes its new entries before it ends others: for as long, it looks like one reading more.
-    limit = evidence.script.settings["worker_backlog_limit"] + 2 * POLL_RECORDS - 1
+    # A commit writes its new entries before it ends others: so a few may seem too many.
+    limit = evidence.script.settings["worker_backlog_limit"] + POLL_RECORDS + 1
     unfinished: dict[int, set[str]] = {}
     for change in evidence.ledger:
         held = unfinished.setdefault(change.partition, set())

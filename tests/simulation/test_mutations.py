@@ -128,7 +128,7 @@ def _no_fencing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TransactionalProducer, "__init__", of_its_own)
 
 
-@mutation("5: the ledger is read before others are fenced", shows=_TWICE, seed=276)
+@mutation("5: the ledger is read before others are fenced", shows=_TWICE, seed=858)
 def _fence_late(patch: pytest.MonkeyPatch) -> None:
     start, write = TransactionalProducer.start, TransactionalProducer.write
     started = set[int]()
