@@ -203,7 +203,7 @@ def _no_time(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Partition, "may_create", lambda self, entry, now: entry.state is State.CREATING)
 
 
-@mutation("9: a full partition goes on reading", shows="over its limit", seed=1)
+@mutation("9: a full partition goes on reading", shows="over its limit", seed=68)
 def _never_full(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Partition, "full", property(lambda _: False))
 
