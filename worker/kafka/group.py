@@ -185,6 +185,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             if self.supervisors:
                 await within(_SETTLE + 1.0, self.settle(_SETTLE))
+            self._sought.clear()  # what may come before the next assignment is read from wherever it pleases
             self._end_patience()  # a rebalance may begin again before it has ended
             self._patience = asyncio.get_running_loop().call_later(_PATIENCE, self._resume)
         except BaseException as error:  # noqa: BLE001

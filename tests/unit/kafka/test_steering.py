@@ -38,6 +38,23 @@ async def test_records_for_a_replaced_engine_never_reach_the_next(world: World) 
     assert (old.accepted, new.accepted) == ([], [])
 
 
+async def test_records_that_come_before_the_next_assignment_is_told_are_ignored(world: World) -> None:
+    await world.assign(0)
+    (partition,) = world.partitions
+    engine = partition.serve(3)
+    engine.partition.full = True
+    await world.poll({})
+    await world.revoke()
+    world.consumer.assigned(0)  # not paused, and nobody was told yet
+    await world.poll({tp(0): [record(3), record(4)]})
+    await world.assign(0)
+    assert engine.accepted == []
+    engine.partition.full = False
+    await world.poll({})
+    await world.poll({tp(0): [record(3)]})
+    assert engine.accepted == [3]
+
+
 async def test_a_full_engine_pauses_its_partition_and_goes_on_without_a_seek(world: World) -> None:
     await world.assign(0, 1)
     full, other = (partition.serve(0) for partition in world.partitions)
