@@ -48,6 +48,8 @@ class Entry:
     """Restored as CREATING: asked once more before the create timeout may end it."""
     asked: int = 0
     """Creates, or since PENDING polls, answered in this life: drives the back-off."""
+    asked_at: int = 0
+    """When it was last given out to be asked about: an answer can lie unread for long, and then tells of back then."""
     due_at: int | None = None
     """When it is looked at next; None while a call is in flight or a commit must come first."""
 

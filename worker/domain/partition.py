@@ -103,6 +103,7 @@ class Partition:
             if failure:
                 self._fail(entry, failure, now)
             else:
+                entry.asked_at = now
                 asks.append(entry)
         return asks
 
@@ -258,7 +259,7 @@ class Partition:
             return
         answer_came = answer.verdict in (Verdict.OPERATION, Verdict.NOTHING)
         deadline = (entry.pending_at or 0) + self._policy.completion_timeout
-        if answer_came and now >= deadline:
+        if answer_came and entry.asked_at >= deadline:
             message = "the API gave no final status in time; the operation may have run"
             self._fail(entry, Failure(Reason.UNCONFIRMED, message, answer.http_status), now, operation)
             return

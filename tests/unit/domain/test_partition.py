@@ -211,6 +211,20 @@ def test_no_final_status_is_unconfirmed_only_after_a_poll_was_answered() -> None
     assert driver.told()[-1] == ("m-1", "failed", "unconfirmed")
 
 
+def test_an_answer_that_lay_unread_past_the_deadline_gives_nothing_up() -> None:
+    driver = Driver()
+    entry = driver.pending(request())
+    driver.wait_for_due()
+    driver.now += 2 * POLICY.completion_timeout  # as a process that was frozen sees it
+    driver.answer(entry, gave(entry))
+    driver.commit()
+    assert driver.told() == [("m-1", "created", None)]
+    driver.wait_for_due()
+    driver.answer(entry, gave(entry, "COMPLETED"))
+    driver.commit()
+    assert driver.told()[-1] == ("m-1", "completed", None)
+
+
 def test_polls_grow_to_their_longest_delay() -> None:
     driver = Driver()
     entry = driver.pending(request())
