@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from uuid import UUID
 
 import orjson
@@ -123,17 +124,18 @@ def _dead_letters(evidence: Evidence) -> Iterator[str]:
 
 def _ledger(evidence: Evidence) -> Iterator[str]:
     """It is empty of unfinished requests at the end, and never held more than the limit allows."""
-    # A commit writes its new entries before it ends others: so a few may seem too many.
-    limit = evidence.script.settings["worker_backlog_limit"] + POLL_RECORDS + 1
+    limit = evidence.script.settings["worker_backlog_limit"] + POLL_RECORDS - 1
     unfinished: dict[int, set[str]] = {}
-    for change in evidence.ledger:
-        held = unfinished.setdefault(change.partition, set())
-        if change.state in (None, "finished"):
-            held.discard(change.key)
-        else:
-            held.add(change.key)
-            if len(held) > limit:
-                yield f"partition {change.partition} holds {len(held)} requests, over its limit"
+    # By commit, which counts as a whole: within one, new entries come before those that it ends.
+    for (partition, _), commit in groupby(evidence.ledger, lambda change: (change.partition, change.decided_at)):
+        held = unfinished.setdefault(partition, set())
+        for change in commit:
+            if change.state in (None, "finished"):
+                held.discard(change.key)
+            else:
+                held.add(change.key)
+        if len(held) > limit:
+            yield f"partition {partition} holds {len(held)} requests, over its limit"
     for partition, held in unfinished.items():
         if partition not in evidence.upgraded:
             yield from (f"the ledger still holds {key}" for key in sorted(held))

@@ -58,7 +58,7 @@ def _ends(evidence: Evidence, life: Life) -> Iterator[str]:
         if outcome.decided_at < due - 2 * SKEW:
             yield f"{life.sent.message_id} expired {due - outcome.decided_at:.1f} s early"
     if outcome.end == "unconfirmed" and len(life.outcomes) == 2:
-        due = life.outcomes[0].decided_at + settings["worker_completion_timeout"] - 2 * SKEW
+        due = life.outcomes[0].occurred_at + settings["worker_completion_timeout"] - 2 * SKEW
         if outcome.decided_at < due or evidence.polled.get(life.sent.message_id or "", 0.0) < due:
             yield f"{life.sent.message_id} was given up without a poll that was answered after its time"
 

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
 from tests.simulation.broker import Broker
@@ -108,16 +108,24 @@ class SimulatedConsumer:
         self._positions = dict.fromkeys(partitions)
 
     def pause(self, *partitions: TopicPartition) -> None:
+        self._require(partitions)
         self._paused.update(partitions)
 
     def resume(self, *partitions: TopicPartition) -> None:
+        self._require(partitions)
         self._paused.difference_update(partitions)
 
     def paused(self) -> set[TopicPartition]:
         return set(self._paused)
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
+        self._require([tp])
         self._positions[tp] = offset
+
+    def _require(self, partitions: Iterable[TopicPartition]) -> None:
+        for tp in partitions:
+            if tp not in self._positions:
+                raise IllegalStateError(f"{tp} is not assigned")
 
     async def position(self, tp: TopicPartition) -> int:
         await asyncio.sleep(0)

@@ -3,9 +3,11 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tests.simulation.api import Execution
+from tests.simulation.broker import Clock
 from tests.simulation.log import Stored
 from tests.simulation.machine import Stop
 from tests.simulation.script import Kind, Script, Sent
@@ -28,6 +30,11 @@ class Outcome:
             return str(self.value["error"]["reason"])
         return None if status == "created" else str(status)
 
+    @property
+    def occurred_at(self) -> float:
+        """As the worker says, by a clock that may be wrong by SKEW. A slow commit tells of it much later."""
+        return datetime.fromisoformat(self.value["occurred_at"]).timestamp() - Clock.EPOCH / 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -36,6 +43,8 @@ class Change:
     partition: int
     key: str
     state: str | None
+    offset: int | None
+    """Of the request, while it is not finished."""
     decided_at: float
 
 
@@ -84,8 +93,16 @@ class Evidence:
 
     @property
     def read(self) -> list[tuple[int, Sent]]:
-        """What was sent and not lost."""
-        return [(offset, sent) for offset, sent in self.sent if not self.is_lost(sent.partition, offset)]
+        """What was sent and not lost. What was taken is not: the first position may have been on its way."""
+        taken = {(change.partition, change.offset) for change in self.ledger}
+        for stored in self.dead_letters:
+            headers = {name: (value or b"").decode() for name, value in stored.headers}
+            taken.add((int(headers["dead-letter-partition"]), int(headers["dead-letter-offset"])))
+        return [
+            (offset, sent)
+            for offset, sent in self.sent
+            if (sent.partition, offset) in taken or not self.is_lost(sent.partition, offset)
+        ]
 
     def lives(self) -> dict[str, list[Life]]:
         """The requests of each message ID, with their outcomes: each final one ends a life."""

@@ -145,6 +145,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def unwind(self, processes: list[Process]) -> None:
         """End all tasks, those of the dead too, so that none is left for the garbage collector to complain about."""
+        self._steps = 0
         for process in processes:
             self.thaw(process, Random(0))
         while left := [task for task in self._tasks if not task.done()]:

@@ -201,7 +201,7 @@ class World:
         for partition, _, stored in self.broker.committed(self.settings.kafka_state_topic):
             key, value = (stored.key or b"").decode(), orjson.loads(stored.value) if stored.value else {}
             if key != "position" and value.get("v") != 2:
-                yield Change(partition, key, value.get("state"), stored.decided_at)
+                yield Change(partition, key, value.get("state"), value.get("offset"), stored.decided_at)
 
     def log(self, _: Any, __: str, event: MutableMapping[str, Any]) -> str:
         """What a worker logs goes into the history; and what it says it has lost or given up is evidence."""
