@@ -6,18 +6,14 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from worker.cli import common
-from worker.cli.topic_reader import partition_count
-from worker.kafka.connection import Connection, stop_client
-from worker.kafka.records import tolerate_header_names
+from worker.cli.topic_reader import STALLED, open_consumer, partition_count, patience, starts
+from worker.kafka.connection import Connection
 from worker.kafka.topics import TopicsError
 from worker.settings import Settings
-
-# No progress for this long is a broker in trouble.
-_STALLED = 15.0
 
 _Result = TypeVar("_Result")
 
@@ -41,11 +37,6 @@ def run(settings: Settings, work: Coroutine[Any, Any, _Result]) -> _Result:
         logging.disable(logging.NOTSET)
 
 
-def patience() -> asyncio.Timeout:
-    """What one answer of the brokers may take; TimeoutError after it."""
-    return asyncio.timeout(_STALLED)
-
-
 class Topics:
     """Made by `opened`. A scan holds one fetch at a time, whatever the topic's size; one scan at a time."""
 
@@ -67,8 +58,7 @@ class Topics:
         first, ends = await self.bounds(tps)
         if since is not None:
             async with patience():
-                found = await self._consumer.offsets_for_times(dict.fromkeys(tps, since))
-            first = {tp: at.offset if (at := found.get(tp)) else ends[tp] for tp in tps}
+                first = await starts(self._consumer, tps, since)
         async for record in self._read(first, ends):
             yield record
 
@@ -115,7 +105,7 @@ class Topics:
                 if reached >= ends[tp]:
                     del at[tp]
                     self._consumer.pause(tp)
-            if loop.time() - progressed > _STALLED:
+            if loop.time() - progressed > STALLED:
                 stuck = next(iter(at))
                 raise TimeoutError(f"no answer for partition {stuck.partition} of {stuck.topic!r} at {at[stuck]}")
 
@@ -123,19 +113,5 @@ class Topics:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Topics]:
     """The topics of these brokers, to be read without joining a group."""
-    tolerate_header_names()
-    consumer = AIOKafkaConsumer(
-        **settings.connection.options(),
-        group_id=None,
-        # Retention may take the oldest records while we read.
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        fetch_max_wait_ms=100,
-    )
-    try:
-        async with patience():
-            await consumer.start()
+    async with open_consumer(settings.connection) as consumer:
         yield Topics(consumer, settings.connection)
-    finally:
-        await stop_client(consumer)

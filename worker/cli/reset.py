@@ -12,6 +12,7 @@ from aiokafka.errors import ProducerFenced
 
 from worker.cli import common, reading, shown
 from worker.cli.ledgers import Ledger, read_ledger
+from worker.cli.topic_reader import patience
 from worker.domain.commit import Commit, Position
 from worker.kafka import ledger as records
 from worker.kafka.connection import stop_client
@@ -103,7 +104,7 @@ async def _refuse_owned(settings: Settings, partition: int) -> None:
     group = settings.kafka_group_id
     admin = AIOKafkaAdminClient(**settings.connection.options())
     try:
-        async with reading.patience():
+        async with patience():
             await admin.start()
             (response,) = await admin.describe_consumer_groups([group])
     finally:

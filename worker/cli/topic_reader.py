@@ -1,7 +1,7 @@
 """Reading a topic for a person: committed records only, of no group, from a time on."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -12,7 +12,12 @@ from worker.kafka.records import tolerate_header_names
 from worker.kafka.topics import TopicsError
 
 # No progress for this long is a broker in trouble.
-_STALLED = 15.0
+STALLED = 15.0
+
+
+def patience() -> asyncio.Timeout:
+    """What one answer of the brokers may take; TimeoutError after it."""
+    return asyncio.timeout(STALLED)
 
 
 class TopicReader:
@@ -27,7 +32,7 @@ class TopicReader:
 
         Raises KafkaError, and TimeoutError when there are records and none of them comes.
         """
-        async with asyncio.timeout(_STALLED):
+        async with patience():
             ends = await self._consumer.end_offsets(self._partitions)
         loop = asyncio.get_running_loop()
         before: dict[TopicPartition, int] = {}
@@ -39,10 +44,31 @@ class TopicReader:
                 return
             if at != before or follow:
                 before, progressed = at, loop.time()
-            elif loop.time() - progressed > _STALLED:
-                raise TimeoutError(f"no records for {_STALLED:.0f} s")
+            elif loop.time() - progressed > STALLED:
+                raise TimeoutError(f"no records for {STALLED:.0f} s")
             for records in (await self._consumer.getmany(timeout_ms=200, max_records=500)).values():
                 yield records
+
+
+@asynccontextmanager
+async def open_consumer(connection: Connection) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of no group that reads what is committed; nothing is assigned to it."""
+    tolerate_header_names()
+    consumer = AIOKafkaConsumer(
+        **connection.options(),
+        group_id=None,
+        # Retention may take the oldest records while we read.
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        fetch_max_wait_ms=100,
+    )
+    try:
+        async with patience():
+            await consumer.start()
+        yield consumer
+    finally:
+        await stop_client(consumer)
 
 
 @asynccontextmanager
@@ -51,33 +77,21 @@ async def open_reader(connection: Connection, topic: str, *, since: int | None) 
 
     Raises TopicsError when the topic does not exist; KafkaError or TimeoutError when brokers are in trouble.
     """
-    tolerate_header_names()
     partitions = [TopicPartition(topic, number) for number in range(await partition_count(connection, topic))]
-    consumer = AIOKafkaConsumer(
-        **connection.options(),
-        group_id=None,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        fetch_max_wait_ms=100,
-    )
-    try:
-        async with asyncio.timeout(_STALLED):
-            await consumer.start()
+    async with open_consumer(connection) as consumer:
+        async with patience():
             consumer.assign(partitions)
-            starts = await _starts(consumer, partitions, since)
-        for partition, offset in starts.items():
+            offsets = await starts(consumer, partitions, since)
+        for partition, offset in offsets.items():
             consumer.seek(partition, offset)
         yield TopicReader(consumer, partitions)
-    finally:
-        await stop_client(consumer)
 
 
 async def partition_count(connection: Connection, topic: str) -> int:
     """Raises TopicsError when there is no such topic; asking does not make it."""
     admin = AIOKafkaAdminClient(**connection.options())
     try:
-        async with asyncio.timeout(_STALLED):
+        async with patience():
             await admin.start()
             if topic not in await admin.list_topics():
                 raise TopicsError(f"topic {topic!r} does not exist: make it with `terminal-worker topics create`")
@@ -87,12 +101,13 @@ async def partition_count(connection: Connection, topic: str) -> int:
     return len(described["partitions"])
 
 
-async def _starts(
-    consumer: AIOKafkaConsumer, partitions: list[TopicPartition], since: int | None
+async def starts(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], since: int | None
 ) -> dict[TopicPartition, int]:
-    starts: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+    """The first record of each partition that is not before `since` (milliseconds); its end when there is none."""
+    offsets: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
     if since is not None:
-        starts = await consumer.end_offsets(partitions)
+        offsets = await consumer.end_offsets(partitions)
         found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
-        starts |= {partition: at.offset for partition, at in found.items() if at is not None}
-    return starts
+        offsets |= {partition: at.offset for partition, at in found.items() if at is not None}
+    return offsets

@@ -115,7 +115,7 @@ async def test_one_record_is_found_where_it_is_and_nowhere_else() -> None:
 
 
 async def test_brokers_that_give_nothing_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_STALLED", 0.0)
+    monkeypatch.setattr(reading, "STALLED", 0.0)
     consumer = Consumer()
     consumer.ends, consumer.stuck = {A: 1, B: 0}, True
     records = Topics(consumer, SETTINGS.connection)._read({A: 0}, {A: 1})
