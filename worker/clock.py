@@ -1,5 +1,6 @@
 """Time, as the decisions need it."""
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,17 +21,16 @@ class Clock:
         self._wall = wall
         self.boot = boot
         """Seconds since some start, through a suspend too: for stalls and ages, never persisted."""
-        self._last = 0
-        self._last_boot = boot()
+        self._ahead = -math.inf
+        """Of `boot`, at least: as far as the wall clock, or a ledger, ever was."""
 
     def now(self) -> int:
         boot = self.boot()
-        passed = max(0, int((boot - self._last_boot) * 1000))
-        self._last = max(int(self._wall() * 1000), self._last + passed)
-        if passed:
-            self._last_boot += passed / 1000
-        return self._last
+        ahead = self._wall() - boot
+        if ahead > self._ahead:
+            self._ahead = ahead
+        return int((boot + self._ahead) * 1000 + 0.5)  # rounded: a millisecond of a ledger comes out as it went in
 
     def not_before(self, time_ms: int) -> None:
         """Start no earlier than the newest time a ledger knows."""
-        self._last = max(self._last, time_ms)
+        self._ahead = max(self._ahead, time_ms / 1000 - self.boot())

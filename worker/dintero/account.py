@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import cast
 
 import httpx
 import structlog
@@ -53,7 +52,9 @@ class Account:
         self._draining = False
         self._turn = 0
         self._allowed_at: dict[CallKind, float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[Call, asyncio.Task[None]] = {}
+        self._sent_at: dict[Call, float] = {}
+        self._watchdog: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
 
@@ -78,14 +79,16 @@ class Account:
         self._closing = True
         self._cancel_timer()
         self._start_calls()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout)
+        if self._running:
+            _, late = await asyncio.wait(self._running.values(), timeout=timeout)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
         while self._outbox:
             hand_over(*self._outbox.popleft())
+        if self._watchdog:
+            self._watchdog.cancel()
         await self._tokens.aclose()
 
     def _start_calls(self) -> None:
@@ -120,12 +123,11 @@ class Account:
 
     def _start(self, call: Call) -> None:
         probe = self._circuit.enter()
-        task = asyncio.create_task(self._run(call, probe, self._budget.start()))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._running[call] = asyncio.create_task(self._run(call, probe, self._budget.start()))
 
     async def _run(self, call: Call, probe: bool, started: int) -> None:
         answer = self._scoped(call, await self._ask(call))
+        del self._running[call]
         self._learn(answer, probe, started)
         hand_over(call, answer)
         self._start_calls()
@@ -165,16 +167,27 @@ class Account:
         send, read = (
             (self._client.create, read_create) if call.kind is CallKind.CREATE else (self._client.poll, read_poll)
         )
-        # Only a transport gone wrong needs it: `asyncio.timeout` would cost 6 us of each call, this costs 1.
-        this = cast("asyncio.Task[None]", asyncio.current_task())
-        patience = asyncio.get_running_loop().call_later(self._client.patience, this.cancel)
+        self._sent_at[call] = asyncio.get_running_loop().time()
+        if self._watchdog is None:
+            self._watch()
         try:
             received = await send(call.entry, token, resent)
         except httpx.HTTPError as error:
             return read_exception(error)
         finally:
-            patience.cancel()
+            del self._sent_at[call]
         return read(call.entry, received.status, received.headers, received.body)
+
+    def _watch(self) -> None:
+        """End the calls that a transport gone wrong has not: one timer for all, since one each would cost 6 us."""
+        self._watchdog = None
+        loop = asyncio.get_running_loop()
+        for call, sent_at in self._sent_at.items():  # the oldest first
+            overdue_at = sent_at + self._client.patience
+            if overdue_at > loop.time():
+                self._watchdog = loop.call_at(overdue_at, self._watch)
+                return
+            self._running[call].cancel()
 
     def _scoped(self, call: Call, answer: Answer) -> Answer:
         """A 403 is about this request only where the account's like was allowed of late: else its scope is missing."""

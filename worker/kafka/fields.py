@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -71,4 +72,10 @@ def ascii_bytes(value: object) -> bytes | None:
 
 def rfc3339(time: int) -> str:
     """Milliseconds since the epoch, from 0 to the end of the year 9999, as UTC: `2026-11-22T19:48:08.000Z`."""
-    return (_NAIVE_EPOCH + time * _MILLISECOND).isoformat(timespec="milliseconds") + "Z"
+    second, millisecond = divmod(time, 1000)
+    return f"{_to_the_second(second)}.{millisecond:03}Z"
+
+
+@lru_cache(maxsize=1024)
+def _to_the_second(time: int) -> str:
+    return (_NAIVE_EPOCH + timedelta(seconds=time)).isoformat()

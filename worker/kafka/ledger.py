@@ -48,16 +48,20 @@ def _entry_value(entry: Entry) -> bytes:
         "requested_at": request.requested_at,
         "offset": request.offset,
     }
-    optional = {
-        "parameters": None if request.parameters is None else orjson.Fragment(request.parameters),
-        "expires_at": request.expires_at,
-        "traceparent": request.traceparent,
-        "tracestate": request.tracestate,
-        "creating_at": entry.creating_at,
-        "pending_at": entry.pending_at,
-        "operation_id": entry.operation_id,
-    }
-    members.update((name, value) for name, value in optional.items() if value is not None)
+    if request.parameters is not None:
+        members["parameters"] = orjson.Fragment(request.parameters)
+    if request.expires_at is not None:
+        members["expires_at"] = request.expires_at
+    if request.traceparent is not None:
+        members["traceparent"] = request.traceparent
+    if request.tracestate is not None:
+        members["tracestate"] = request.tracestate
+    if entry.creating_at is not None:
+        members["creating_at"] = entry.creating_at
+    if entry.pending_at is not None:
+        members["pending_at"] = entry.pending_at
+    if entry.operation_id is not None:
+        members["operation_id"] = entry.operation_id
     return orjson.dumps(members)
 
 

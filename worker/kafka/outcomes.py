@@ -29,10 +29,11 @@ def encode_outcome(
     A record key that stands in for the terminal id is cut at 1 KiB: a larger one could make a record that brokers
     refuse, and the partition would stand still.
     """
+    status = outcome.type.value
     occurred_at = rfc3339(outcome.occurred_at)
     headers = [
-        *_FIXED_HEADERS[outcome.type.value],
-        (names.CE_ID, identity.event_id(outcome.key, names.OUTCOME_TYPES[outcome.type.value]).encode()),
+        *_FIXED_HEADERS[status],
+        (names.CE_ID, identity.event_id(outcome.key, names.OUTCOME_TYPES[status]).encode()),
         (names.CE_SOURCE, source.encode()),
         (names.CE_TIME, occurred_at.encode()),
         (names.CE_CAUSATIONID, outcome.message_id.encode()),
@@ -46,14 +47,14 @@ def encode_outcome(
         headers.append((names.TRACEPARENT, traceparent.encode()))
         if tracestate is not None:
             headers.append((names.TRACESTATE, tracestate.encode()))
-    return key, orjson.dumps(_value(outcome, occurred_at)), headers
+    return key, orjson.dumps(_value(outcome, status, occurred_at)), headers
 
 
-def _value(outcome: Outcome, occurred_at: str) -> dict[str, Any]:
+def _value(outcome: Outcome, status: str, occurred_at: str) -> dict[str, Any]:
     value: dict[str, Any] = {
         "message_id": outcome.message_id,
         "idempotency_key": outcome.key,
-        "status": outcome.type.value,
+        "status": status,
         "terminal_id": outcome.terminal_id,
         "operation": outcome.operation,
         "requested_at": rfc3339(outcome.requested_at),
