@@ -131,10 +131,11 @@ def _error(body: bytes) -> tuple[str | None, str | None]:
 def _operation(value: Any) -> Operation | None:
     if not isinstance(value, dict):
         return None
-    read = [value.get(name) for name in ("id", "terminal_id", "operation", "status")]
-    if not all(isinstance(text, str) and 0 < len(text) <= 200 for text in read):
-        return None
-    return Operation(value["id"], value["terminal_id"], value["operation"], value["status"], value)
+    texts: list[Any] = list(map(value.get, ("id", "terminal_id", "operation", "status")))
+    for text in texts:
+        if not isinstance(text, str) or not 0 < len(text) <= 200:
+            return None
+    return Operation(*texts, value)
 
 
 def _is_ours(operation: Operation, entry: Entry) -> bool:
