@@ -135,7 +135,8 @@ def _operation(value: Any) -> Operation | None:
     for text in texts:
         if not isinstance(text, str) or not 0 < len(text) <= 200:
             return None
-    return Operation(*texts, value)
+    id_, terminal_id, operation, status = texts
+    return Operation(id_, terminal_id, operation, status, value)
 
 
 def _is_ours(operation: Operation, entry: Entry) -> bool:
