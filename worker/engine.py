@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -268,15 +267,8 @@ class Engine:
         if not self._suspended:
             for entry in self.partition.due(self._clock.now(), _ASK_AT_ONCE):
                 self._in_flight.add(entry)
-                self._api.submit(self._call(entry))
+                self._api.submit(Call(CallKind.CREATE if entry.state is State.CREATING else CallKind.POLL, entry, self))
         self._set_timer()
-
-    def _call(self, entry: Entry) -> Call:
-        if entry.state is State.CREATING:
-            return Call(
-                CallKind.CREATE, entry, prepare=self._prove_ownership, door=partial(self._door, entry), done=self._done
-            )
-        return Call(CallKind.POLL, entry, prepare=_nothing, door=self._open, done=self._done)
 
     def _set_timer(self) -> None:
         """Come back when the next entry is due. A timer that rings early does no harm; setting one costs 2 us."""
@@ -294,9 +286,9 @@ class Engine:
         self._timer = None
         self._tick()
 
-    def _done(self, entry: Entry, answer: Answer) -> None:
-        self._in_flight.discard(entry)
-        self._decide(lambda: self._answered(entry, answer))
+    def done(self, call: Call, answer: Answer) -> None:
+        self._in_flight.discard(call.entry)
+        self._decide(lambda: self._answered(call.entry, answer))
 
     def _answered(self, entry: Entry, answer: Answer) -> None:
         if answer.verdict in (Verdict.UNKNOWN, Verdict.NOT_RUN, Verdict.BUSY):
@@ -322,21 +314,16 @@ class Engine:
         """We have committed since the last rebalance: as far as we were told, nobody else can own the partition."""
         return self._proved_at > self._rebalanced_at
 
-    def _open(self) -> bool:
-        return not self._closed
-
-    def _door(self, entry: Entry) -> bool:
-        """Whether a create may be sent, asked in the same step as the send."""
+    def door(self, call: Call) -> bool:
+        """Whether a call may be sent, asked in the same step as the send. A poll changes nothing at the API."""
+        if call.kind is CallKind.POLL:
+            return not self._closed
         may_send = not (self._closed or self._suspended) and self.proved
-        return may_send and self.partition.may_create(entry, self._clock.now())
+        return may_send and self.partition.may_create(call.entry, self._clock.now())
 
-    async def _prove_ownership(self) -> None:
-        """Have a fresh proof, by a commit of the position if need be. When the engine ends the door says so."""
-        while not (self._closed or self._suspended or self.proved):
+    async def prepare(self, call: Call) -> None:
+        """For a create: have a fresh proof, by a commit of the position if need be. If we end, the door says so."""
+        while call.kind is CallKind.CREATE and not (self._closed or self._suspended or self.proved):
             self._prove = True
             self._wake.set()
             await asyncio.shield(self._next_commit)
-
-
-async def _nothing() -> None:
-    """A poll changes nothing at the API: it needs no proof."""

@@ -130,7 +130,7 @@ async def test_nothing_is_asked_until_the_commit_is_durable(world: World) -> Non
     await world.until(lambda: world.calls.waiting)
     call = world.calls.waiting[0]
     assert call.kind is CallKind.CREATE
-    assert call.door()
+    assert call.caller.door(call)
 
 
 async def test_what_comes_while_a_commit_runs_goes_into_the_next_one_together(world: World) -> None:
@@ -158,16 +158,16 @@ async def test_the_door_is_closed_when_the_proof_is_old_and_a_commit_opens_it(wo
     call = await world.first_create()
     commits = len(world.log.commits)
     world.boot += PROOF_AGE
-    assert not call.door()
-    await call.prepare()
-    assert call.door()
+    assert not call.caller.door(call)
+    await call.caller.prepare(call)
+    assert call.caller.door(call)
     assert len(world.log.commits) == commits + 1
 
 
 async def test_the_door_is_closed_after_a_rebalance_until_a_commit_that_began_after_it(world: World) -> None:
     call = await world.first_create()
     world.engine.suspend()
-    assert not call.door()
+    assert not call.caller.door(call)
     world.log.hold()
     world.engine.accept([record(1)])
     begun = world.log.begun + 1
@@ -177,16 +177,16 @@ async def test_the_door_is_closed_after_a_rebalance_until_a_commit_that_began_af
     world.boot += 0.1
     world.log.release()
     await world.until(lambda: len(world.log.commits) == begun)
-    assert not call.door()
-    await call.prepare()
-    assert call.door()
+    assert not call.caller.door(call)
+    await call.caller.prepare(call)
+    assert call.caller.door(call)
 
 
 async def test_a_suspended_engine_asks_nothing_new_but_takes_answers(world: World) -> None:
     call = await world.first_create()
     world.engine.suspend()
     world.engine.accept([record(1)])
-    call.done(call.entry, gave(call.entry))
+    call.caller.done(call, gave(call.entry))
     await world.engine.settle(5.0)
     assert [o.type.value for commit in world.log.commits for o in commit.outcomes] == ["created"]
     assert world.engine.partition.committed_position.offset == 2
@@ -196,7 +196,7 @@ async def test_a_suspended_engine_asks_nothing_new_but_takes_answers(world: Worl
 async def test_what_came_due_while_suspended_is_asked_once_it_is_resumed(world: World) -> None:
     call = await world.first_create()
     world.engine.suspend()
-    call.done(call.entry, NOT_RUN)
+    call.caller.done(call, NOT_RUN)
     world.boot += 60
     world.engine.accept([record(1)])
     await world.until(lambda: world.engine.partition.committed_position.offset == 2)
@@ -209,7 +209,7 @@ async def test_settling_waits_for_the_commit_in_flight(world: World) -> None:
     call = await world.first_create()
     world.log.hold()
     begun = world.log.begun
-    call.done(call.entry, gave(call.entry))
+    call.caller.done(call, gave(call.entry))
     await world.until(lambda: world.log.begun > begun)
     world.engine.suspend()
     settling = asyncio.create_task(world.engine.settle(5.0))
@@ -233,18 +233,18 @@ async def test_a_failed_commit_ends_the_engine_and_later_answers_change_nothing(
     world.engine.accept([record(1)])
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(world.running, 5.0)
-    assert not call.door()
-    call.done(call.entry, gave(call.entry))
+    assert not call.caller.door(call)
+    call.caller.done(call, gave(call.entry))
     world.engine.accept([record(2)])
     assert call.entry.operation_id is None
     assert world.engine.partition.position.offset == 2
-    await asyncio.wait_for(call.prepare(), 1.0)
+    await asyncio.wait_for(call.caller.prepare(call), 1.0)
 
 
 async def test_a_bug_in_a_decision_ends_the_engine_rather_than_being_lost(world: World) -> None:
     call = await world.first_create()
-    call.done(call.entry, REFUSED)
-    call.done(call.entry, REFUSED)  # answered twice: against the table of transitions
+    call.caller.done(call, REFUSED)
+    call.caller.done(call, REFUSED)  # answered twice: against the table of transitions
     with pytest.raises(ForbiddenTransitionError):
         await asyncio.wait_for(world.running, 5.0)
 
@@ -257,7 +257,7 @@ async def test_a_doubt_from_outside_ends_the_engine(world: World) -> None:
 
 async def test_an_answer_that_asks_for_patience_is_followed_by_another_call(world: World) -> None:
     call = await world.first_create()
-    call.done(call.entry, NOT_RUN)
+    call.caller.done(call, NOT_RUN)
     world.boot += 60
     await world.until(lambda: world.calls.waiting)
     assert world.calls.waiting[0].entry is call.entry
@@ -273,7 +273,7 @@ def test_more_than_is_asked_at_once_is_asked_in_turns_on_the_loop_of_the_worker(
 
         def submit(call: Call) -> None:
             asked.append(call)
-            asyncio.get_running_loop().call_soon(call.done, call.entry, NOT_RUN)  # before the engine's timer rings
+            asyncio.get_running_loop().call_soon(call.caller.done, call, NOT_RUN)  # before the engine's timer rings
 
         monkeypatch.setattr(world.calls, "submit", submit)
         world.engine.accept([record(0), record(1)])

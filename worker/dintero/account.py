@@ -135,7 +135,7 @@ class Account:
     async def _ask(self, call: Call) -> Answer:
         """Never raises: a call without an answer would be lost, and its lane with it."""
         try:
-            await call.prepare()
+            await call.caller.prepare(call)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it was, nothing is sent
             log.info("call_withheld", idempotency_key=call.entry.request.key, error=type(error).__name__)
             return _not_sent(call, "not_prepared")
@@ -145,7 +145,7 @@ class Account:
                 token = await self._tokens.get()
                 if self._closing:
                     return _not_sent(call, "closing")
-                if not call.door():
+                if not call.caller.door(call):
                     return _not_sent(call, "door_closed")
                 sent = True
                 answer = await self._send(call, token, resent)
@@ -240,6 +240,6 @@ def _not_sent(call: Call, cause: str) -> Answer:
 def hand_over(call: Call, answer: Answer) -> None:
     """Give a call its answer."""
     try:
-        call.done(call.entry, answer)
+        call.caller.done(call, answer)
     except Exception:
         log.exception("answer_not_taken", idempotency_key=call.entry.request.key, cause=answer.cause)

@@ -1,8 +1,8 @@
 """What the worker asks of the API's side."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from pydantic import SecretStr
 
@@ -23,15 +23,23 @@ class CallKind(Enum):
     POLL = "poll"
 
 
+class Caller(Protocol):
+    """Whose calls they are. Everything is called on the loop."""
+
+    async def prepare(self, call: "Call") -> None:
+        """Awaited once the call has its slot, before the door. Raising withholds the call. Bounds its own time."""
+
+    def door(self, call: "Call") -> bool:
+        """Asked in the same synchronous step as each send. False: nothing is sent, and the answer is WITHHELD."""
+
+    def done(self, call: "Call", answer: Answer) -> None:
+        """Called exactly once, never from within `submit`."""
+
+
 @dataclass(slots=True, eq=False)
 class Call:
-    """One create or poll of one entry. All three functions are called on the loop."""
+    """One create or poll of one entry. Small: in an outage there are as many as the backlog holds."""
 
     kind: CallKind
     entry: Entry
-    prepare: Callable[[], Awaitable[None]]
-    """Awaited once the call has its slot, before the door. Raising withholds the call. Its owner bounds its time."""
-    door: Callable[[], bool]
-    """Asked in the same synchronous step as each send. False: nothing is sent, and the answer is WITHHELD."""
-    done: Callable[[Entry, Answer], None]
-    """Called exactly once, never from within `submit`."""
+    caller: Caller

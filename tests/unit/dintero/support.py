@@ -118,15 +118,9 @@ class Caller:
         door: Callable[[], bool] = lambda: True,
         prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> asyncio.Future[Answer]:
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-        def done(answered_entry: Entry, answer: Answer) -> None:
-            self.answers.setdefault(answered_entry, []).append(answer)
-            if not answered.done():
-                answered.set_result(answer)
-
-        self.api.submit(Call(kind, of, prepare or _nothing, door, done))
-        return answered
+        caller = _Caller(self.answers, door, prepare)
+        self.api.submit(Call(kind, of, caller))
+        return caller.answered
 
     async def create(self, of: Entry, *, door: Callable[[], bool] = lambda: True) -> Answer:
         return await asyncio.wait_for(self.submit(CallKind.CREATE, of, door=door), 5)
@@ -135,8 +129,31 @@ class Caller:
         return await asyncio.wait_for(self.submit(CallKind.POLL, of), 5)
 
 
-async def _nothing() -> None:
-    return
+class _Caller:
+    """The owner of one call."""
+
+    def __init__(
+        self,
+        answers: dict[Entry, list[Answer]],
+        door: Callable[[], bool],
+        prepare: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        self.answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._answers = answers
+        self._door = door
+        self._prepare = prepare
+
+    async def prepare(self, _: Call) -> None:
+        if self._prepare:
+            await self._prepare()
+
+    def door(self, _: Call) -> bool:
+        return self._door()
+
+    def done(self, call: Call, answer: Answer) -> None:
+        self._answers.setdefault(call.entry, []).append(answer)
+        if not self.answered.done():
+            self.answered.set_result(answer)
 
 
 async def settle() -> None:
