@@ -99,8 +99,16 @@ async def stop_client(client: Any, seconds: float = 3.0) -> None:
     accumulator, sender = getattr(client, "_message_accumulator", None), getattr(client, "_sender", None)
     inner = getattr(client, "client", None) or getattr(client, "_client", None)
     if accumulator is not None:
+        accumulator._pending_batches = _Batches(accumulator._pending_batches)
         accumulator.fail_all(KafkaError("given up"))
     if inner is not None:
         await within(_BY_HAND, inner.close())
     if sender is not None:
         await within(_BY_HAND, sender.close())
+
+
+class _Batches(set[Any]):
+    """Those a producer has under way. Its tasks still remove them one by one, also what was failed in between."""
+
+    def remove(self, batch: Any) -> None:
+        self.discard(batch)

@@ -119,7 +119,11 @@ async def _deliver(producer: AIOKafkaProducer, messages: Iterable[Message]) -> N
             delivery = await producer.send_batch(batch, topic, partition=partition)
             delivery.add_done_callback(_retrieve)
             deliveries.append(delivery)
-    await asyncio.gather(*deliveries)
+    if deliveries:
+        # Not by `gather`, which cancels them with us: whoever fails them later would then be told of nobody listening.
+        ended, _ = await asyncio.wait(deliveries, return_when=asyncio.FIRST_EXCEPTION)
+        for delivery in ended:
+            delivery.result()
 
 
 def _retrieve(delivery: asyncio.Future[Any]) -> None:

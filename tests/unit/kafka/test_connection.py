@@ -6,6 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import MessageAccumulator
 from pydantic import SecretStr
 
 from worker.kafka.connection import Connection, stop_client, within
@@ -88,6 +92,24 @@ async def test_a_client_that_does_not_stop_is_taken_apart() -> None:
     async with asyncio.timeout(2):
         await stop_client(stuck, seconds=0.01)
     assert stuck.ended == ["client", "sender"]
+
+
+async def test_batches_that_were_being_sent_again_are_failed_without_a_complaint() -> None:
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    stuck, partition = Stuck(), TopicPartition("outcomes", 0)
+    accumulator = MessageAccumulator(ClusterMetadata(), 16_384, 0, 30.0)
+    stuck._message_accumulator = accumulator  # type: ignore[attr-defined]
+    builder = accumulator.create_builder()
+    builder.append(timestamp=None, key=None, value=b"{}", headers=[])
+    delivery = await accumulator.add_batch(builder, partition, 1.0)
+    batch = accumulator._pop_batch(partition)
+    accumulator.reenqueue(batch)
+    await stop_client(stuck, seconds=0.01)
+    accumulator._pending_batches.remove(batch)  # by the task that had sent it
+    with pytest.raises(KafkaError, match="given up"):
+        await delivery
+    assert complaints == []
 
 
 async def test_an_admin_client_is_closed() -> None:

@@ -49,7 +49,7 @@ class Client:
         self.deliveries.append(delivery)
         if self.at_once:
             delivery.set_result(None)
-        return delivery
+        return asyncio.shield(delivery)  # as aiokafka does
 
     async def stop(self) -> None: ...
 
@@ -201,6 +201,24 @@ async def test_a_second_failure_that_nobody_awaits_is_not_reported_as_forgotten(
     with pytest.raises(ConnectionError):
         await writing
     client.deliveries.clear()
+    await asyncio.sleep(0)
+    assert complaints == []
+
+
+async def test_what_fails_after_its_write_was_given_up_is_not_reported_as_forgotten(
+    client: Client, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producers, "_TIMEOUT", 0.01)
+    client.at_once = False
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    with pytest.raises(TimeoutError):
+        await write([event(b"a")], [entry(b"e")])
+    for delivery in client.deliveries:
+        delivery.set_exception(ConnectionError("gone"))
+    await asyncio.sleep(0)
+    client.deliveries.clear()
+    del delivery
     await asyncio.sleep(0)
     assert complaints == []
 
