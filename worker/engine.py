@@ -17,6 +17,7 @@ from worker.domain.outcome import OutcomeType
 from worker.domain.partition import Acceptance, Partition
 from worker.domain.request import Invalid, Record, Request
 from worker.telemetry.metrics import Metrics
+from worker.telemetry.recent import Recent
 from worker.telemetry.tracing import Span, Tracing
 
 log = structlog.get_logger(__name__)
@@ -62,6 +63,7 @@ class Engine:
         proof_age: float,
         tracing: Tracing,
         metrics: Metrics,
+        recent: Recent,
     ) -> None:
         self.number = number
         self.partition = partition
@@ -72,6 +74,7 @@ class Engine:
         self._proof_age = proof_age
         self._tracing = tracing
         self._metrics = metrics
+        self._recent = recent
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._next_commit: asyncio.Future[None] = self._loop.create_future()
@@ -232,6 +235,7 @@ class Engine:
         self._metrics.commit(self._clock.boot() - began, commit.size)
         self._has_committed |= commit.size > 1 or commit.position.offset > self.partition.committed_position.offset
         self.partition.committed(commit, self._clock.now())
+        self._recent.committed(self.number, commit.outcomes)
         self._report(commit)
         done, self._next_commit = self._next_commit, self._loop.create_future()
         done.set_result(None)

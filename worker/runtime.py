@@ -20,6 +20,7 @@ from worker.dintero.api import Api
 from worker.dintero.transport import build_transport
 from worker.domain.partition import Partition
 from worker.engine import Engine
+from worker.http.lanes import oldest_lanes
 from worker.http.server import Server
 from worker.kafka import topics as kafka_topics
 from worker.kafka.commit import LedgerCommitter
@@ -32,6 +33,7 @@ from worker.settings import Settings, accounts
 from worker.supervisor import Supervisor, SupervisorState
 from worker.telemetry import export
 from worker.telemetry.metrics import Metrics, PartitionFigures
+from worker.telemetry.recent import Recent
 from worker.telemetry.tracing import build_tracing
 
 log = structlog.get_logger(__name__)
@@ -55,6 +57,7 @@ class Runtime:
         self._stopping = asyncio.Event()
         self._partitions = 0
         self._restores = asyncio.Semaphore(_RESTORES)
+        self._recent = Recent()
         topics, group = settings.topics, settings.kafka_group_id
         resource = export.resource(__version__)
         self._metrics = Metrics(
@@ -224,6 +227,7 @@ class Runtime:
                 proof_age=SESSION_TIMEOUT / 2,
                 tracing=self._tracing,
                 metrics=self._metrics,
+                recent=self._recent,
             )
         finally:
             await producer.close()
@@ -253,6 +257,7 @@ class Runtime:
         return self._metrics.render()
 
     def status(self) -> dict[str, Any]:
+        ready, reason = self.ready()
         return {
             "worker": {
                 "version": __version__,
@@ -264,9 +269,16 @@ class Runtime:
                 "delivery": self._settings.worker_delivery,
                 "joined": self._group.joined,
                 "error": self._group.error,
+                "ready": ready,
+                "reason": reason,
             },
             "partitions": [self._partition_status(number) for number in sorted(self._group.supervisors)],
             "accounts": self._api.status(),
+            "outcomes": self._recent.outcomes(),
+            "oldest_lanes": oldest_lanes(
+                {n: held.engine.partition for n, held in self._group.supervisors.items() if held.engine}
+            ),
+            "last_failures": self._recent.failures(),
         }
 
     def _partition_status(self, number: int) -> dict[str, Any]:
@@ -280,7 +292,7 @@ class Runtime:
                 "lag": self._group.lag(number),
                 "backlog": partition.backlog,
                 "paused": partition.full,
-                "lanes": partition.lanes,
+                "lanes": len(partition.lanes),
                 "queued": partition.queued,
                 "creating": partition.creating,
                 "pending": partition.pending,

@@ -17,6 +17,7 @@ from worker.domain.partition import Partition
 from worker.domain.request import Record, Request
 from worker.engine import Engine, EngineDoubtError
 from worker.telemetry.metrics import Metrics
+from worker.telemetry.recent import Recent
 from worker.telemetry.tracing import Tracing
 
 PROOF_AGE = 5.0
@@ -66,6 +67,7 @@ class World:
         self.boot = 1_000.0
         self.log = Log()
         self.calls = Calls()
+        self.recent = Recent()
         self.engine = Engine(
             0,
             Partition(POLICY, lambda: 0.0, Position(0)),
@@ -76,6 +78,7 @@ class World:
             proof_age=PROOF_AGE,
             tracing=Tracing(),
             metrics=make_metrics(),
+            recent=self.recent,
         )
         self.running = asyncio.create_task(self.engine.run())
 
@@ -144,6 +147,19 @@ async def test_what_comes_while_a_commit_runs_goes_into_the_next_one_together(wo
     await world.until(lambda: len(world.log.commits) == 3)
     assert len(world.log.commits[2].entries) == 9
     assert world.log.commits[2].position.offset == 10
+
+
+async def test_a_failure_is_told_once_its_commit_is_durable(world: World) -> None:
+    call = await world.first_create()
+    world.log.hold()
+    begun = world.log.begun + 1
+    call.caller.done(call, REFUSED)
+    await world.until(lambda: world.log.begun == begun)
+    assert world.recent.failures() == []
+    world.log.release()
+    await world.until(world.recent.failures)
+    (failed,) = world.recent.failures()
+    assert (failed["partition"], failed["message_id"], failed["reason"]) == (0, "m-0", "rejected")
 
 
 async def test_a_record_read_twice_is_taken_in_once(world: World) -> None:

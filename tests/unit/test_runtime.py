@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.unit.domain.support import POLICY, gave, request
+from tests.unit.domain.support import POLICY, REFUSED, gave, request
 from tests.unit.domain.support import record as input_record
 from worker.domain.commit import Position
 from worker.domain.partition import Partition
@@ -119,6 +119,47 @@ async def test_the_status_counts_what_each_partition_holds(runtime: Runtime) -> 
     }
 
 
+async def test_the_status_names_the_lanes_whose_heads_were_begun_first(runtime: Runtime) -> None:
+    first, second = partition(), partition()
+    for head in second.lanes.heads():
+        head.creating_at = (head.creating_at or 0) - 60_000
+    give(runtime, p0=(*RUNNING, first), p1=(*RUNNING, second), p2=(SupervisorState.HALTED, "no", None))
+    lanes = runtime.status()["oldest_lanes"]
+    assert [lane["partition"] for lane in lanes] == [1, 1, 0, 0]
+    age = lanes[0].pop("age_s")
+    assert 60 <= age < 120
+    assert lanes[0] == {
+        "partition": 1,
+        "terminal_id": "P1-T1",
+        "state": "pending",
+        "operation": "end_of_day",
+        "message_id": "m-0",
+        "behind": 1,
+    }
+
+
+async def test_the_status_names_few_lanes_however_many_there_are(runtime: Runtime) -> None:
+    first, second = (Partition(POLICY, lambda: 0.0, Position(0)) for _ in range(2))
+    for offset in range(200):
+        half = (first, second)[offset % 2]
+        half.accept(request(f"m-{offset}", f"P1-T{offset}", offset), input_record(offset), 1_000 - offset)
+    give(runtime, p0=(*RUNNING, first), p1=(*RUNNING, second))
+    lanes = runtime.status()["oldest_lanes"]
+    assert [lane["terminal_id"] for lane in lanes] == [f"P1-T{number}" for number in range(199, 179, -1)]
+
+
+async def test_the_status_tells_the_last_outcomes_and_what_failed(runtime: Runtime) -> None:
+    held = partition()
+    (head,) = held.due(int(time.time() * 1000), 1)
+    held.answered(head, REFUSED, 1_000)
+    commit = held.take(1_000)
+    assert commit
+    runtime._recent.committed(0, commit.outcomes)
+    status = runtime.status()
+    assert set(status["outcomes"]) == {"interval_s", "completed", "failed"}
+    assert [(failed["message_id"], failed["reason"]) for failed in status["last_failures"]] == [("m-1", "rejected")]
+
+
 async def test_a_halted_partition_is_shown_beside_those_that_work(runtime: Runtime) -> None:
     give(runtime, p1=(SupervisorState.HALTED, "of another group", None), p0=(*RUNNING, partition()))
     first, second = runtime.status()["partitions"]
@@ -132,6 +173,7 @@ async def test_the_status_tells_the_worker_and_its_accounts_and_no_secret(runtim
     assert status["worker"]["topic"] == "terminal-operations.requests"
     assert status["worker"]["delivery"] == "exactly_once"
     assert status["worker"]["joined"] is False
+    assert (status["worker"]["ready"], status["worker"]["reason"]) == runtime.ready()
     assert set(status["accounts"]) == {"P11223351"}
     assert status["accounts"]["P11223351"]["circuit"] == "closed"
     assert SECRET not in repr(status)

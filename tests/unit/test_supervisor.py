@@ -201,7 +201,7 @@ async def test_a_record_that_cannot_be_taken_in_halts_though_each_engine_proves_
             committed.set()
 
         log.commit = commit
-        parts: Any = {"committer": log, "api": api, "reader": reader, "metrics": Mock(spec=Metrics)}
+        parts: Any = {"committer": log, "api": api, "reader": reader, "metrics": Mock(spec=Metrics), "recent": Mock()}
         partition = Partition(POLICY, lambda: 0.0, Position(0))
         opened.append(Engine(0, partition, **parts, clock=Clock(), proof_age=5.0, tracing=Tracing()))
 

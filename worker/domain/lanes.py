@@ -1,5 +1,7 @@
 """Lanes: the queue of each terminal. Only the head of a lane may be CREATING or PENDING."""
 
+import heapq
+
 from worker.domain.entry import Entry
 
 
@@ -38,3 +40,8 @@ class Lanes:
 
     def heads(self) -> list[Entry]:
         return [lane[0] for lane in self._lanes.values()]
+
+    def oldest(self, most: int) -> list[tuple[Entry, int]]:
+        """The heads that were begun first, up to `most`, each with the number behind it. Looks at every lane."""
+        oldest = heapq.nsmallest(most, self.heads(), key=lambda head: head.creating_at or 0)
+        return [(head, len(self._lanes[head.request.terminal_id]) - 1) for head in oldest]

@@ -171,8 +171,8 @@ class Partition:
         return len(self._entries) >= self._policy.backlog_limit or self._lanes.parameter_bytes >= MOST_PARAMETER_BYTES
 
     @property
-    def lanes(self) -> int:
-        return len(self._lanes)
+    def lanes(self) -> Lanes:
+        return self._lanes
 
     @property
     def queued(self) -> int:

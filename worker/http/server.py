@@ -17,8 +17,7 @@ from worker.http import page
 
 _HEADERS = {
     "cache-control": "no-store",
-    "content-security-policy": f"default-src 'none'; style-src '{page.STYLE_HASH}'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
@@ -39,7 +38,7 @@ class View(Protocol):
         """Prometheus text."""
 
     def status(self) -> dict[str, Any]:
-        """`worker`, `partitions` and `accounts`, ready for JSON."""
+        """What the page shows, bounded and ready for JSON."""
 
 
 class ListenError(OSError):
@@ -141,9 +140,11 @@ def _application(view: View) -> Starlette:
         body = orjson.dumps(view.status(), default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)
         return Response(body, headers=_HEADERS, media_type="application/json")
 
-    def overview(request: Request) -> Response:
-        html = page.render(view.status(), view.live(), view.ready(), refresh="pause" not in request.query_params)
-        return HTMLResponse(html, headers=_HEADERS)
+    shown = page.load()
+    page_headers = {**_HEADERS, "content-security-policy": shown.policy}
+
+    def overview(_: Request) -> Response:
+        return HTMLResponse(shown.body, headers=page_headers)
 
     return Starlette(
         routes=[

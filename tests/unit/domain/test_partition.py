@@ -53,7 +53,7 @@ def test_a_request_goes_through_created_to_completed() -> None:
     driver.answer(asked, gave(entry, "COMPLETED"))
     driver.commit()
     assert driver.told() == [("m-1", "created", None), ("m-1", "completed", None)]
-    assert driver.partition.backlog == driver.partition.lanes == 0
+    assert driver.partition.backlog == len(driver.partition.lanes) == 0
 
 
 def test_an_operation_that_is_final_at_once_gives_both_outcomes_in_one_commit() -> None:
@@ -370,7 +370,13 @@ def test_parameters_fill_a_partition_however_few_requests_have_them() -> None:
 
 def test_the_figures_follow_the_entries_through_their_states() -> None:
     def figures(partition: Partition) -> tuple[int, int, int, int, int | None]:
-        return partition.lanes, partition.queued, partition.creating, partition.pending, partition.oldest_pending_at
+        return (
+            len(partition.lanes),
+            partition.queued,
+            partition.creating,
+            partition.pending,
+            partition.oldest_pending_at,
+        )
 
     driver = Driver()
     first = driver.pending(request("m-0"))
