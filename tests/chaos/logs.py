@@ -13,7 +13,7 @@ _COMPLAINT = re.compile(r"Traceback|never retrieved|never awaited|Task exception
 # What aiokafka itself forgets when a commit of offsets or a connection is given up, or a producer fails or is fenced.
 _NOISE = re.compile(
     r"(never retrieved|destroyed).*(_do_commit_offsets|exception=ProducerFenced|AIOKafkaConnection)"
-    r"|never retrieved.*Unexpected error during batch delivery"
+    r"|never retrieved.*(Unexpected error during batch delivery|KafkaConnectionError)"
     r'|"Unexpected error in sender routine"'
 )
 _EVENTS = ("partition_restored", "partition_in_doubt", "partition_halted", "consumer_ended", "partition_recovered")

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -99,12 +100,22 @@ async def stop_client(client: Any, seconds: float = 3.0) -> None:
     accumulator, sender = getattr(client, "_message_accumulator", None), getattr(client, "_sender", None)
     inner = getattr(client, "client", None) or getattr(client, "_client", None)
     if accumulator is not None:
-        accumulator._pending_batches = _Batches(accumulator._pending_batches)
-        accumulator.fail_all(KafkaError("given up"))
+        _fail(accumulator)
     if inner is not None:
         await within(_BY_HAND, inner.close())
     if sender is not None:
         await within(_BY_HAND, sender.close())
+
+
+def _fail(accumulator: Any) -> None:
+    """Fail what a producer has not sent, without asyncio's complaints that nobody waits for some of it."""
+    accumulator._pending_batches = _Batches(accumulator._pending_batches)
+    batches = chain(accumulator._pending_batches, *accumulator._batches.values())
+    waiters = [waiter for batch in batches for waiter in (batch.future, batch._drain_waiter)]
+    accumulator.fail_all(KafkaError("given up"))
+    for waiter in waiters:
+        if not waiter.cancelled():
+            waiter.exception()
 
 
 class _Batches(set[Any]):

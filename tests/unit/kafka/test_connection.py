@@ -1,6 +1,7 @@
 """What every client is built from, and clean-ups that must end."""
 
 import asyncio
+import gc
 import ssl
 from types import SimpleNamespace
 from typing import Any
@@ -109,6 +110,8 @@ async def test_batches_that_were_being_sent_again_are_failed_without_a_complaint
     accumulator._pending_batches.remove(batch)  # by the task that had sent it
     with pytest.raises(KafkaError, match="given up"):
         await delivery
+    del accumulator, batch, delivery, stuck
+    gc.collect()
     assert complaints == []
 
 
