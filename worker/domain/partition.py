@@ -171,6 +171,11 @@ class Partition:
         return len(self._entries) >= self._policy.backlog_limit or self._lanes.parameter_bytes >= MOST_PARAMETER_BYTES
 
     @property
+    def changed(self) -> int:
+        """Entries that the next commit writes."""
+        return len(self._changed)
+
+    @property
     def lanes(self) -> Lanes:
         return self._lanes
 

@@ -70,6 +70,17 @@ async def test_a_full_engine_pauses_its_partition_and_goes_on_without_a_seek(wor
     assert other.accepted == []
 
 
+async def test_a_partition_is_read_no_further_while_much_of_it_waits_for_a_commit(world: World) -> None:
+    await world.assign(0)
+    engine = world.partitions[0].serve(0)
+    engine.partition.changed = 1_000
+    world.consumer.calls.clear()
+    await world.poll({})
+    engine.partition.changed = 0
+    await world.poll({})
+    assert world.consumer.calls == [("pause", 0), ("resume", 0)]
+
+
 async def test_steering_a_partition_that_is_not_assigned_just_now_harms_no_other(world: World) -> None:
     await world.assign(0, 1)
     del world.consumer.positions[tp(0)]
