@@ -31,6 +31,7 @@ class LedgerEntry(Frozen):
     expires_at: Milliseconds | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    baggage: str | None = None
     creating_at: Milliseconds | None = Field(default=None, description="When the API may first have been asked.")
     pending_at: Milliseconds | None = Field(default=None, description="When the API had its operation.")
     operation_id: str | None = None

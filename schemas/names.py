@@ -31,6 +31,7 @@ CE_TRACESTATE = "ce_tracestate"
 CONTENT_TYPE = "content-type"
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
+BAGGAGE = "baggage"
 MESSAGE_ID = "message-id"
 """Header of a plain JSON request; `KAFKA_MESSAGE_ID_HEADER` renames it."""
 

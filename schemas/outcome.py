@@ -96,6 +96,7 @@ class _EventHeaders(Frozen):
     content_type: Literal["application/json"] = Field(alias="content-type")
     traceparent: str | None = None
     tracestate: str | None = None
+    baggage: str | None = Field(default=None, description="The request's, as it came.")
 
 
 class OutcomeHeaders(_EventHeaders):

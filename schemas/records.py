@@ -51,6 +51,7 @@ def build_request(
     correlation_id: str | None = None,
     traceparent: str | None = None,
     tracestate: str | None = None,
+    baggage: str | None = None,
 ) -> RequestRecord:
     """A request as a binary CloudEvent, keyed by its terminal.
 
@@ -68,6 +69,7 @@ def build_request(
             names.CONTENT_TYPE: names.JSON,
             names.TRACEPARENT: traceparent,
             names.TRACESTATE: tracestate,
+            names.BAGGAGE: baggage,
         }
     )
     wired = headers.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -54,3 +54,6 @@ class RequestHeaders(Frozen):
     content_type: str | None = Field(default=None, alias="content-type")
     traceparent: str | None = None
     tracestate: str | None = None
+    baggage: str | None = Field(
+        default=None, description="Given back in every outcome, when it is printable ASCII of at most 512 bytes."
+    )

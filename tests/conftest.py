@@ -10,6 +10,11 @@ from tests.support.system import System
 from tests.support.topics import create_topics
 from worker.demo.broker import BrokerUnavailableError, KafkaBroker
 
+# What tests ask for on loopback must not go by way of the proxy of the machine they run on.
+for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+    os.environ.pop(name, None)
+    os.environ.pop(name.upper(), None)
+
 _SYSTEM = pytest.StashKey[System]()
 
 

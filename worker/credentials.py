@@ -4,6 +4,7 @@ A file that cannot be read or makes no sense after the start changes nothing: wh
 line in the log says so. At the start it is an error.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from worker.dintero.call import Credentials
 # An unknown account makes us look at the file again: a stream of them must not make us read it all day.
 _LOOK_AFTER = 1.0
 
-log = structlog.get_logger(__name__)
+log = structlog.wrap_logger(logging.getLogger(__name__))
 
 
 class UnreadableError(Exception):

@@ -16,11 +16,12 @@ from worker.domain.entry import Entry, State
 from worker.domain.outcome import OutcomeType
 from worker.domain.partition import Acceptance, Partition
 from worker.domain.request import Invalid, Record, Request
+from worker.telemetry.logs import traced
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.recent import Recent
 from worker.telemetry.tracing import Span, Tracing
 
-log = structlog.get_logger(__name__)
+log = structlog.wrap_logger(logging.getLogger(__name__))
 
 # A transaction begun sooner after the last one's end meets CONCURRENT_TRANSACTIONS and waits a whole back-off (24 ms).
 _SHORTEST_GAP = 0.005
@@ -196,21 +197,19 @@ class Engine:
 
     def _accept(self, record: Record, now: int) -> None:
         incoming = self._reader.read(record)
-        if isinstance(incoming, Request):
-            if record.key is None or record.key != incoming.terminal_id.encode():
-                self._metrics.misrouted()
-            span, incoming = self._tracing.process(incoming, self.number)
-            self._taken.append((span, self._clock.boot()))
+        if isinstance(incoming, Request) and record.key != incoming.terminal_id.encode():
+            self._metrics.misrouted()
+        span, incoming = self._tracing.process(incoming, self.number)
+        self._taken.append((span, self._clock.boot()))
         acceptance = self.partition.accept(incoming, record, now)
         if acceptance is Acceptance.ACCEPTED:
             return
         if acceptance is Acceptance.DUPLICATE:
             self._metrics.duplicate()
+            span.taken_as(acceptance.value)
         else:
             reason = "invalid_request" if acceptance is Acceptance.INVALID else "message_id_reused"
-            self._metrics.dead_letter(reason)
-            message = incoming.message if isinstance(incoming, Invalid) else "message ID used before"
-            log.warning("dead_letter", reason=reason, why=message, partition=self.number, offset=record.offset)
+            span.taken_as(acceptance.value, error=reason)
 
     # -- commits ------------------------------------------------------------------------------------------------
 
@@ -221,6 +220,7 @@ class Engine:
             return 0
         self._prove = False
         taken, self._taken = self._taken, []
+        settling = self._tracing.settle([span for span, _ in taken], self.number)
         error: str | None = "not_committed"
         self._committing = True
         try:
@@ -228,6 +228,7 @@ class Engine:
             error = None
         finally:
             self._committing = False
+            settling.end(error=error)
             for span, taken_at in taken:
                 span.end(error=error)
                 self._metrics.processed(self._clock.boot() - taken_at)
@@ -259,7 +260,13 @@ class Engine:
                     terminal_id=outcome.terminal_id,
                     operation_id=outcome.operation_id,
                     partition=self.number,
+                    **traced(outcome.traceparent),
                 )
+        for letter in commit.dead_letters:
+            reason = letter.reason.value
+            self._metrics.dead_letter(reason)
+            offset = letter.record.offset
+            log.warning("dead_letter", reason=reason, why=letter.message, partition=self.number, offset=offset)
 
     # -- calls --------------------------------------------------------------------------------------------------
 
@@ -297,11 +304,18 @@ class Engine:
     def _answered(self, entry: Entry, answer: Answer) -> None:
         if answer.verdict in (Verdict.UNKNOWN, Verdict.NOT_RUN, Verdict.BUSY):
             self._metrics.retry(answer.cause)
-            # In an outage every entry asks again, for hours: only what may have run is worth a line each time.
-            say = log.info if answer.verdict is Verdict.UNKNOWN else log.debug
-            say("asking_again", cause=answer.cause, message_id=entry.request.message_id, partition=self.number)
+            self._say_asking_again(entry, answer)
         self.partition.answered(entry, answer, self._clock.now())
         self._set_timer()
+
+    def _say_asking_again(self, entry: Entry, answer: Answer) -> None:
+        request = entry.request
+        said = {"cause": answer.cause, "message_id": request.message_id, "partition": self.number}
+        # In an outage every entry asks again, for hours: that it may have run is worth a line, and only the first time.
+        if answer.verdict is Verdict.UNKNOWN and entry.state is State.CREATING and not entry.possibly_run:
+            log.info("create_unanswered", **said, **traced(request.traceparent))
+        else:
+            log.debug("asking_again", **said)
 
     def _creates_in_flight(self) -> int:
         return sum(entry.state is State.CREATING for entry in self._in_flight)

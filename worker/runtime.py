@@ -1,10 +1,9 @@
 """Builds the parts, runs them, and stops them in order."""
 
 import asyncio
-import gc
+import logging
 import os
 import random
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +20,6 @@ from worker.dintero.transport import build_transport
 from worker.domain.partition import Partition
 from worker.engine import Engine
 from worker.http.lanes import oldest_lanes
-from worker.http.server import Server
 from worker.kafka import topics as kafka_topics
 from worker.kafka.commit import LedgerCommitter
 from worker.kafka.connection import unless, within
@@ -32,11 +30,11 @@ from worker.kafka.restore import restore
 from worker.settings import Settings, accounts
 from worker.supervisor import Supervisor, SupervisorState
 from worker.telemetry import export
-from worker.telemetry.metrics import Metrics, PartitionFigures
+from worker.telemetry.metrics import AccountFigures, Metrics, PartitionFigures
 from worker.telemetry.recent import Recent
 from worker.telemetry.tracing import build_tracing
 
-log = structlog.get_logger(__name__)
+log = structlog.wrap_logger(logging.getLogger(__name__))
 
 # Restores at once: each fills a fetch buffer.
 _RESTORES = 4
@@ -44,17 +42,18 @@ _RESTORES = 4
 _DRAIN_SHARE = 0.6
 # What closing the Kafka clients may take after that.
 _CUT_OFF = 10.0
-# What stopping has left for the API's connections, telemetry and the HTTP server, once the partitions are settled.
+# What stopping has left for the API's connections and for telemetry, each, once the partitions are settled.
 _CLOSE = 2.0
 
 
 class Runtime:
-    """One worker. `run` returns when it was asked to stop and everything in flight is settled."""
+    """One worker, as a guest of its event loop: signals, logging and the HTTP server belong to whoever runs it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._started = time.monotonic()
         self._stopping = asyncio.Event()
+        self.verified = asyncio.Event()
         self._partitions = 0
         self._restores = asyncio.Semaphore(_RESTORES)
         self._recent = Recent()
@@ -68,7 +67,7 @@ class Runtime:
             group_id=group,
             api_url=settings.dintero_base_url,
         )
-        self._metrics.observe(self._figures)
+        self._metrics.observe(self._partition_figures, self._account_figures)
         self._tracing = build_tracing(
             resource,
             requests_topic=topics.requests,
@@ -79,6 +78,7 @@ class Runtime:
         self._transport = build_transport(
             settings.dintero_transport,
             request_timeout=settings.dintero_request_timeout,
+            ca_file=settings.dintero_ssl_cafile,
         )
         self._api = Api(
             accounts(settings),
@@ -107,42 +107,39 @@ class Runtime:
     # -- life ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Raises TopicsError when the topics are not fit to run on, ListenError when the HTTP port is not free."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, number)
-        server = Server(self._settings.worker_http_host, self._settings.worker_http_port, self)
-        try:
-            await server.start()
-            _spare_the_collector()
-            log.info("worker_started", version=__version__, http_port=server.port)
-            if await self._verify_topics():
-                await self._run_group()
-        finally:
-            await self._close(server)
-        log.info("worker_stopped")
+        """Until `stop`, and until what is in flight is settled. Waits for brokers that are away as long as it takes.
+
+        `verified` is set once the topics are fit to run on; TopicsError is raised when they are not.
+        """
+        if await self._verify_topics():
+            self.verified.set()
+            await self._run_group()
+
+    def stop(self) -> None:
+        """Ask `run` to take nothing more in, settle and return. Harmless before `run`, or twice."""
+        self._stopping.set()
+        self._group.stop()
 
     async def _run_group(self) -> None:
         """Until it has drained after a stop, or the time for that is over."""
         group = asyncio.create_task(self._group.run(), name="group")
         stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
-        await asyncio.wait([group, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        await asyncio.wait([group], timeout=self._settings.worker_shutdown_timeout)
-        if not group.done():
-            log.warning("shutdown_cut_off", after_s=self._settings.worker_shutdown_timeout)
-            group.cancel()
-            await asyncio.wait([group], timeout=_CUT_OFF)
+        try:
+            await asyncio.wait([group, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([group], timeout=self._settings.worker_shutdown_timeout)
+            if not group.done():
+                log.warning("shutdown_cut_off", after_s=self._settings.worker_shutdown_timeout)
+        finally:
+            stopping.cancel()
+            if not group.done():
+                group.cancel()
+                await asyncio.wait([group], timeout=_CUT_OFF)
         if group.done() and not group.cancelled():
             group.result()
 
-    def _stop(self, number: int) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        self._stopping.set()
-        self._group.stop()
-
     async def _verify_topics(self) -> bool:
         """Wait for brokers as long as it takes; False when asked to stop meanwhile."""
+        began = time.monotonic()
         said = False
         while not self._stopping.is_set():
             try:
@@ -152,21 +149,26 @@ class Runtime:
                         self._settings.connection, self._settings.topics, command="terminal-worker topics create"
                     ),
                 )
+                if said and verified:
+                    log.info("brokers_reachable", seconds=round(time.monotonic() - began, 1))
                 self._partitions = verified or 0
+                self._group.error = None
                 return verified is not None
             except (KafkaError, OSError, TimeoutError) as error:
+                why = str(error) or type(error).__name__
+                self._group.error = f"no answer from {self._settings.kafka_bootstrap_servers}: {why}"
                 if not said:
-                    log.warning("brokers_unreachable", why=str(error) or type(error).__name__, retrying="every second")
+                    log.warning("brokers_unreachable", why=why, retrying="every second")
                 said = True
                 await within(1.0, self._stopping.wait())
         return False
 
-    async def _close(self, server: Server) -> None:
+    async def aclose(self) -> None:
+        """Closes what was opened when it was made. After `run`, also when that never ran."""
         await self._api.aclose(_CLOSE)
         await within(_CLOSE, self._transport.aclose())
         await self._tracing.stop(_CLOSE)
         await self._metrics.stop(_CLOSE)
-        await server.stop(_CLOSE)
 
     # -- partitions ---------------------------------------------------------------------------------------------
 
@@ -301,31 +303,32 @@ class Runtime:
             }
         return status
 
-    def _figures(self) -> list[PartitionFigures]:
-        """Read by the metrics exporter, possibly from another thread: from copies, in one step each."""
-        figures = []
-        for number, supervisor in list(self._group.supervisors.items()):
-            engine = supervisor.engine
-            if engine:
-                status = self._partition_status(number)
-                figures.append(
-                    PartitionFigures(
-                        number,
-                        pending=status["pending"],
-                        queued=status["queued"],
-                        paused=status["paused"],
-                        lag=status["lag"],
-                        oldest_pending_age=status["oldest_pending_age_s"],
-                    )
-                )
-        return figures
+    # Both are read by the metrics exporter, possibly from another thread: from copies, in one step each.
 
+    def _partition_figures(self) -> list[PartitionFigures]:
+        return [self._figures(number, one) for number, one in list(self._group.supervisors.items())]
 
-def _spare_the_collector() -> None:
-    """Python's defaults look for cycles every 700 objects: 9 % of our CPU, and long pauses with many entries."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    def _figures(self, number: int, supervisor: Supervisor) -> PartitionFigures:
+        engine = supervisor.engine
+        if engine is None:
+            return PartitionFigures(number, supervisor.state.value)
+        partition = engine.partition
+        return PartitionFigures(
+            number,
+            supervisor.state.value,
+            backlog=partition.backlog,
+            pending=partition.pending,
+            queued=partition.queued,
+            paused=partition.full,
+            lag=self._group.lag(number),
+            oldest_pending_age=_oldest_pending_age(partition) or 0.0,
+        )
+
+    def _account_figures(self) -> list[AccountFigures]:
+        return [
+            AccountFigures(account, told["circuit"] != "closed", told["in_flight"], told["limit"], told["waiting"])
+            for account, told in self._api.status().items()
+        ]
 
 
 def _oldest_pending_age(partition: Partition) -> float | None:

@@ -1,6 +1,7 @@
 """Settings: read once from the environment, checked together, then never changed. Mounted secrets are followed."""
 
 import re
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -79,6 +80,7 @@ class Settings(BaseModel):
     dintero_max_in_flight: int = Field(default=64, ge=1, le=10_000)
     dintero_max_requests_per_second: float | None = Field(default=None, gt=0)
     dintero_request_timeout: Seconds = 30.0
+    dintero_ssl_cafile: str | None = None
     dintero_transport: Literal["pyreqwest", "httpx"] = "pyreqwest"
     dintero_idempotency_window: Seconds = 86_400.0
     dintero_extra_operations: Names = frozenset()
@@ -126,6 +128,21 @@ class Settings(BaseModel):
                 Path(value).open("rb").close()
         except OSError as error:
             raise ValueError(f"{value}: {error.strerror}") from None
+        return value
+
+    @field_validator("dintero_ssl_cafile")
+    @classmethod
+    def _holds_authorities(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        try:
+            trusted = ssl.create_default_context(cafile=value)
+        except ssl.SSLError:
+            raise ValueError(f"{value}: holds no certificate (PEM)") from None
+        except OSError as error:
+            raise ValueError(f"{value}: {error.strerror}") from None
+        if not trusted.get_ca_certs():
+            raise ValueError(f"{value}: holds no certificate of an authority")
         return value
 
     @property

@@ -1,7 +1,9 @@
 """A supervisor owns one assigned partition: opens it, runs its engine, and opens it again after a doubt."""
 
 import asyncio
+import logging
 import random
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
@@ -13,7 +15,7 @@ from worker.engine import Engine
 from worker.kafka.connection import within
 from worker.kafka.ledger import LedgerRefusedError
 
-log = structlog.get_logger(__name__)
+log = structlog.wrap_logger(logging.getLogger(__name__))
 
 # Failures of the same kind in a row, with no progress between, after which only a person can help. Brokers' trouble
 # passes by itself: it counts for the back-off alone.
@@ -47,6 +49,8 @@ class Supervisor:
         self._opener = opener
         self._changed = changed
         self._failed = failed
+        self._failures = 0
+        self._failing_since = 0.0
         self._nudge = asyncio.Event()
         self._closing = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"partition-{number}")
@@ -113,7 +117,9 @@ class Supervisor:
 
     def _serve(self, engine: Engine) -> None:
         if self.error:
-            log.info("partition_recovered", partition=self.number)
+            seconds = round(time.monotonic() - self._failing_since, 1)
+            log.info("partition_recovered", partition=self.number, failures=self._failures, seconds=seconds)
+            self._failures = 0
         self.engine, self.state, self.error = engine, SupervisorState.RUNNING, None
         self._changed()
 
@@ -128,6 +134,9 @@ class Supervisor:
         description = _describe(error)
         if self.error != description:  # one line for each change, however long brokers stay away
             log.warning("partition_in_doubt", partition=self.number, why=description, reopening_in_s=round(delay, 2))
+        if not self._failures:
+            self._failing_since = time.monotonic()
+        self._failures += 1
         self.state, self.error = SupervisorState.BACKING_OFF, description
         self._failed(type(error).__name__)
         self._nudge.clear()

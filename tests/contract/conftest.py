@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -12,15 +13,28 @@ from worker.dintero.transport import build_transport
 from worker.simulator.server import serve
 from worker.simulator.settings import Settings
 
+Build = Callable[..., httpx.AsyncBaseTransport]
 CallerTo = Callable[[str], AbstractAsyncContextManager[Caller]]
 Simulate = Callable[[Settings], AbstractAsyncContextManager[str]]
 
 
 @pytest.fixture(params=["pyreqwest", "httpx"])
-async def transport(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncBaseTransport]:
-    transport = build_transport(request.param, request_timeout=0.5, connect_timeout=0.2)
-    yield transport
-    await transport.aclose()
+async def build(request: pytest.FixtureRequest) -> AsyncIterator[Build]:
+    """Builds a transport, in the environment as it is then."""
+    built: list[httpx.AsyncBaseTransport] = []
+
+    def build(**options: Any) -> httpx.AsyncBaseTransport:
+        built.append(build_transport(request.param, **{"request_timeout": 2.0, "connect_timeout": 1.0} | options))
+        return built[-1]
+
+    yield build
+    for transport in built:
+        await transport.aclose()
+
+
+@pytest.fixture
+def transport(build: Build) -> httpx.AsyncBaseTransport:
+    return build()
 
 
 @pytest.fixture

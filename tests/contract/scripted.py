@@ -11,7 +11,8 @@ CUT = b""
 
 
 def response(status: int, body: bytes, *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status} Told", f"Content-Length: {len(body)}", *headers]
+    # It closes, and says so: a client that had to find out could send its next request first.
+    lines = [f"HTTP/1.1 {status} Told", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
@@ -33,7 +34,7 @@ class Scripted:
 
     async def _answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if b"/auth/token" in head:
-            writer.write(response(200, TOKEN, "Connection: close"))
+            writer.write(response(200, TOKEN))
             return
         self.requests.append(head)
         if self.script is None:

@@ -28,7 +28,7 @@ ROWS = {
     "unavailable for a while": (response(503, b"{}", "Retry-After: 2"), Verdict.NOT_RUN, Verdict.NOT_RUN),
     "page": (response(200, HTML), Verdict.UNKNOWN, Verdict.UNKNOWN),
     "no body": (response(200, b""), Verdict.UNKNOWN, Verdict.UNKNOWN),
-    "no content": (b"HTTP/1.1 204 No\r\n\r\n", Verdict.UNKNOWN, Verdict.UNKNOWN),
+    "no content": (b"HTTP/1.1 204 No\r\nConnection: close\r\n\r\n", Verdict.UNKNOWN, Verdict.UNKNOWN),
     "half an object": (response(200, b'{"id": "op-1", "terminal_'), Verdict.UNKNOWN, Verdict.UNKNOWN),
     "half an answer": (response(200, b'[{"id": "op-1"}]')[:-4], Verdict.UNKNOWN, Verdict.UNKNOWN),
     "too much": (response(200, b" " * (MAX_BODY + 1)), Verdict.UNKNOWN, Verdict.UNKNOWN),

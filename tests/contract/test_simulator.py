@@ -151,6 +151,15 @@ async def test_settings_that_make_no_sense_are_refused_and_change_nothing(simula
         assert (await _ask_for_token(client, url)).status_code == 200
 
 
+async def test_settings_in_force_are_shown_and_changed_while_it_runs(simulate: Simulate) -> None:
+    async with simulate(QUICK) as url:
+        before = (await _control(url))["settings"]
+        await _control(url, down=True, retry_after=7)
+        after = (await _control(url))["settings"]
+    assert (before["down"], before["completion_max"]) == (False, QUICK.completion_max)
+    assert (after["down"], after["retry_after"], after["completion_max"]) == (True, 7, QUICK.completion_max)
+
+
 async def test_stopping_does_not_wait_for_those_who_hang(caller_to: CallerTo, simulate: Simulate) -> None:
     async with asyncio.timeout(5):
         async with simulate(QUICK.model_copy(update={"hang_rate": 1})) as url, httpx.AsyncClient() as client:

@@ -2,17 +2,18 @@
 
 import asyncio
 import socket
+from typing import Literal
 
 import httpx
 import pytest
 
 from tests.contract.scripted import CUT, response, scripted
-from worker.dintero.transport import MAX_BODY, ResponseTooLarge
+from worker.dintero.transport import MAX_BODY, ResponseTooLarge, build_transport
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 
 
-async def _post(transport: httpx.AsyncBaseTransport, url: str) -> httpx.Response:
+async def post(transport: httpx.AsyncBaseTransport, url: str) -> httpx.Response:
     parsed = httpx.URL(url)
     return await transport.handle_async_request(
         httpx.Request(
@@ -27,7 +28,7 @@ async def _post(transport: httpx.AsyncBaseTransport, url: str) -> httpx.Response
 
 async def test_target_headers_and_body_arrive(transport: httpx.AsyncBaseTransport) -> None:
     async with scripted(response(200, b"hello")) as server:
-        answer = await _post(transport, server.url)
+        answer = await post(transport, server.url)
     assert await answer.aread() == b"hello"
     assert server.requests[0].startswith(b"post /x?y=z http/1.1\r\n")
     host = server.url.removeprefix("http://").encode()
@@ -39,7 +40,7 @@ async def test_target_headers_and_body_arrive(transport: httpx.AsyncBaseTranspor
 async def test_of_an_answers_headers_those_we_read_are_kept(transport: httpx.AsyncBaseTransport) -> None:
     headers = ("Retry-After: 7", "Date: Sun, 22 Nov 2026 12:00:00 GMT", "X-Large: " + 1_000 * "x")
     async with scripted(response(429, b"", *headers)) as server:
-        answer = await _post(transport, server.url)
+        answer = await post(transport, server.url)
     assert dict(answer.headers) == {"retry-after": "7", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}
 
 
@@ -47,7 +48,7 @@ async def test_a_refused_connection_was_not_sent(transport: httpx.AsyncBaseTrans
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         with pytest.raises(httpx.ConnectError):
-            await _post(transport, f"http://127.0.0.1:{deaf.getsockname()[1]}")
+            await post(transport, f"http://127.0.0.1:{deaf.getsockname()[1]}")
 
 
 async def test_a_failed_tls_handshake_was_not_sent(transport: httpx.AsyncBaseTransport) -> None:
@@ -57,7 +58,7 @@ async def test_a_failed_tls_handshake_was_not_sent(transport: httpx.AsyncBaseTra
 
     async with await asyncio.start_server(speak_no_tls, "127.0.0.1", 0) as server:
         with pytest.raises(httpx.ConnectError):
-            await _post(transport, f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await post(transport, f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
 
 async def test_a_connection_not_made_in_time_was_not_sent(transport: httpx.AsyncBaseTransport) -> None:
@@ -69,7 +70,7 @@ async def test_a_connection_not_made_in_time_was_not_sent(transport: httpx.Async
             connection.setblocking(False)
             connection.connect_ex(full.getsockname())
         with pytest.raises(httpx.ConnectTimeout):
-            await _post(transport, f"http://127.0.0.1:{full.getsockname()[1]}")
+            await post(transport, f"http://127.0.0.1:{full.getsockname()[1]}")
         for connection in waiting:
             connection.close()
 
@@ -89,12 +90,31 @@ async def test_after_any_other_error_it_may_have_been(
 ) -> None:
     async with scripted(script) as server:
         with pytest.raises(error) as raised:
-            await _post(transport, server.url)
+            await post(transport, server.url)
     assert not isinstance(raised.value, NOT_SENT)
     assert len(server.requests) == 1
 
 
 async def test_a_body_at_the_bound_is_given(transport: httpx.AsyncBaseTransport) -> None:
     async with scripted(response(200, b" " * MAX_BODY)) as server:
-        answer = await _post(transport, server.url)
+        answer = await post(transport, server.url)
     assert len(await answer.aread()) == MAX_BODY
+
+
+@pytest.mark.parametrize("name", ["pyreqwest", "httpx"])
+async def test_closing_ends_idle_connections(name: Literal["pyreqwest", "httpx"]) -> None:
+    transport = build_transport(name, request_timeout=5)
+    ended = asyncio.Event()
+
+    async def keep_alive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(b"HTTP/1.1 204 No\r\n\r\n")  # and it stays open
+        await reader.read()
+        ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(keep_alive, "127.0.0.1", 0) as server, asyncio.timeout(5):
+        await post(transport, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert not ended.is_set()
+        await transport.aclose()
+        await ended.wait()

@@ -17,7 +17,8 @@ MAX_BYTES = 4_096
 READER = Reader(operations=names.OPERATIONS, max_bytes=MAX_BYTES)
 
 # A dead letter of a small bound, so that small inputs are cut too; and what our own headers of an outcome may weigh:
-# two identifiers of 256 characters, a terminal id of 128 (four bytes each at most), a trace state of 512, fixed ones.
+# two identifiers of 256 characters, a terminal id of 128 (four bytes each at most), a trace state and baggage of 512,
+# fixed ones.
 _MAX_LETTER = 1_024
 _MAX_OUTCOME_HEADERS = 4_096
 _POSITION = Position(8, 7, 1_000, 1_000)

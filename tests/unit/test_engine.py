@@ -2,19 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import uvloop
 from opentelemetry.sdk.resources import Resource
+from structlog.testing import capture_logs
 
-from tests.unit.domain.support import NOT_RUN, POLICY, REFUSED, gave, record, request
+from tests.unit.domain.support import NOT_RUN, POLICY, REFUSED, UNKNOWN, gave, record, request
 from worker.clock import Clock
 from worker.dintero.api import Api, Call, CallKind
 from worker.domain.commit import Commit, Position
 from worker.domain.entry import ForbiddenTransitionError
 from worker.domain.partition import Partition
-from worker.domain.request import Record, Request
+from worker.domain.request import Invalid, Record, Request
 from worker.engine import Engine, EngineDoubtError
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.recent import Recent
@@ -277,6 +279,36 @@ async def test_an_answer_that_asks_for_patience_is_followed_by_another_call(worl
     world.boot += 60
     await world.until(lambda: world.calls.waiting)
     assert world.calls.waiting[0].entry is call.entry
+
+
+async def test_a_dead_letter_is_counted_and_told_once_it_is_committed(world: World) -> None:
+    invalid = Invalid("is not JSON", 0, 0)
+    world.engine._reader = cast(Any, SimpleNamespace(read=lambda _: invalid))
+    await world.until(lambda: world.log.commits)
+    world.log.hold()
+    with capture_logs() as logs:
+        world.engine.accept([record(0)])
+        await world.until(lambda: world.log.begun == 2)
+        assert (world.engine._metrics._dead_letters.total, logs) == (0, [])
+        world.log.release()
+        await world.until(lambda: logs)
+    assert world.engine._metrics._dead_letters.total == 1
+    (line,) = logs
+    assert (line["event"], line["log_level"], line["reason"]) == ("dead_letter", "warning", "invalid_request")
+    assert (line["why"], line["partition"], line["offset"]) == ("is not JSON", 0, 0)
+
+
+async def test_only_the_first_unknown_answer_to_a_create_is_worth_a_line(world: World) -> None:
+    call = await world.first_create()
+    with capture_logs() as logs:
+        for _ in range(5):
+            world.engine.done(call, UNKNOWN)
+            world.boot += 60
+            await world.until(lambda: world.calls.waiting)
+            call = world.calls.waiting.pop()
+    told = [(line["event"], line["log_level"]) for line in logs]
+    assert told == [("create_unanswered", "info")] + [("asking_again", "debug")] * 4
+    assert {line["message_id"] for line in logs} == {"m-0"}
 
 
 def test_more_than_is_asked_at_once_is_asked_in_turns_on_the_loop_of_the_worker(

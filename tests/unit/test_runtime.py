@@ -30,10 +30,7 @@ async def runtime() -> AsyncIterator[Runtime]:
     }
     runtime = Runtime(load(environment))
     yield runtime
-    await runtime._api.aclose(1.0)
-    await runtime._transport.aclose()
-    await runtime._tracing.stop(1.0)
-    await runtime._metrics.stop(1.0)
+    await runtime.aclose()
 
 
 def partition() -> Partition:
@@ -184,6 +181,14 @@ async def test_the_gauges_show_the_partitions_that_run_and_no_other(runtime: Run
     lines = runtime.metrics().decode().splitlines()
     assert 'terminal_operations_pending{partition="2"} 1.0' in lines
     assert 'terminal_operations_queued{partition="2"} 2.0' in lines
+    assert 'terminal_operations_backlog{partition="2"} 4.0' in lines
+    assert 'terminal_operations_partitions{state="halted"} 1.0' in lines
+    (age,) = [
+        line for line in lines if line.startswith('terminal_operations_oldest_pending_age_seconds{partition="2"}')
+    ]
+    assert 5 <= float(age.split()[1]) < 60
+    assert 'terminal_operations_circuit_open{account="P11223351"} 0.0' in lines
+    assert 'terminal_operations_budget_limit{account="P11223351"} 64.0' in lines
     assert not [line for line in lines if 'partition="3"' in line]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -287,3 +288,16 @@ def test_a_certificate_file_that_is_not_there_is_named_at_once(name: str, tmp_pa
     # Found only when a client is built, it would pass for brokers that cannot be reached, and be retried for ever.
     found = problems({**GOOD, "KAFKA_SECURITY_PROTOCOL": "SSL", name: str(tmp_path / "missing.pem")})
     assert found == {name: f"{tmp_path / 'missing.pem'}: No such file or directory"}
+
+
+def test_a_file_for_the_apis_authorities_must_hold_some(tmp_path: Path) -> None:
+    authorities, empty, missing = (tmp_path / name for name in ("ca.pem", "empty.pem", "missing.pem"))
+    trustme.CA().cert_pem.write_to_path(authorities)
+    empty.touch()
+    assert loaded(DINTERO_SSL_CAFILE=str(authorities)).dintero_ssl_cafile == str(authorities)
+    assert problems({**GOOD, "DINTERO_SSL_CAFILE": str(empty)}) == {
+        "DINTERO_SSL_CAFILE": f"{empty}: holds no certificate (PEM)"
+    }
+    assert problems({**GOOD, "DINTERO_SSL_CAFILE": str(missing)}) == {
+        "DINTERO_SSL_CAFILE": f"{missing}: No such file or directory"
+    }

@@ -108,7 +108,8 @@ async def test_brokers_that_stay_away_are_one_line_and_their_return_another(worl
     world.refuse(*(ConnectionError("gone") for _ in range(10)))
     await world.life(1)
     assert [line["event"] for line in logs] == ["partition_in_doubt", "partition_recovered"]
-    assert logs[0]["partition"] == 3
+    assert (logs[0]["partition"], logs[1]["failures"]) == (3, 10)
+    assert logs[1]["seconds"] < 60
 
 
 async def test_a_refused_ledger_halts_at_once_and_is_said(world: World, logs: list[Any]) -> None:

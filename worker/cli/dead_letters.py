@@ -13,7 +13,7 @@ from worker.kafka.producer import Message, PlainProducer
 from worker.kafka.reader import Reader
 from worker.settings import Settings
 
-dead_letters = typer.Typer(help="Records that the worker could not take.", no_args_is_help=True)
+dead_letters = typer.Typer(no_args_is_help=True)
 
 # A replay holds its requests in memory, each of up to the 1 MiB that brokers take, and is for a person to oversee.
 _MOST = 100
@@ -61,10 +61,28 @@ class _Filter(NamedTuple):
         return self.source is None or self.source in (letter.source, letter.source.partition(":")[0])
 
 
+@dead_letters.callback()
+def _commands() -> None:
+    """Records that the worker could not take.
+
+    Each has its reason: `invalid_request` is no request that can be run,
+    `message_id_reused` is another request under a known message ID.
+
+    Examples:
+
+        terminal-worker dead-letters list --since 24h
+
+        terminal-worker dead-letters show 0:17
+
+        terminal-worker dead-letters replay 0:17 --dry-run
+    """
+
+
 @dead_letters.command("list")
 def list_(reason: OfReason = None, source: OfSource = None, since: shown.Since = None) -> None:
-    """List the dead letters: where each is, when and why it was put there, and
-    where it came from.
+    """List the dead letters, with the reason and the origin of each.
+
+    The first column is what `show` and `replay` take.
 
     Examples:
 
@@ -85,6 +103,8 @@ def show(
     at: Annotated[At, typer.Argument(parser=_at, metavar="PARTITION:OFFSET", help="Where it is: see `list`.")],
 ) -> None:
     """Show one dead letter whole: its key, headers and value.
+
+    It is the record as it came, unless it says that it was cut to fit.
 
     Examples:
 

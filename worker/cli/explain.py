@@ -14,11 +14,11 @@ def explain(
     wanted: Annotated[str, typer.Argument(metavar="MESSAGE_ID", help="A message ID, or an idempotency key.")],
     since: shown.Since = None,
 ) -> None:
-    """Tell what became of one request: all that is known of it, in the order of
-    time.
+    """Tell what became of one request.
 
-    Reads the requests, the dead letters, the state and the outcomes from their
-    beginning; --since makes that shorter, and the state is always read whole.
+    All that is known of it, in the order of time. Reads the requests, the dead
+    letters, the state and the outcomes from their beginning; --since makes that
+    shorter, and the state is always read whole.
     What retention and compaction have taken is not told. Exits with 1 when
     nothing is known.
 

@@ -50,7 +50,7 @@ def outcomes(
     jsonl: Annotated[bool, typer.Option("--jsonl", help="The outcomes themselves, a JSON object a line.")] = False,
     bootstrap_servers: common.BootstrapServers = None,
 ) -> None:
-    """Show the outcomes on the topic: those that are there, or with --follow also those that come.
+    """Show the outcomes that are on the topic, and with --follow those that come.
 
     They are in order for each terminal, not over all. A failed one has its reason
     on a second line. A record that is no outcome is told on standard error.

@@ -77,7 +77,6 @@ def _show(found: list[_Unfinished], now: int) -> None:
         ),
         right=("AGE",),
     )
-    typer.echo()
     for title, counts in (
         ("PARTITION", Counter((each.partition, each.entry.state) for each in found)),
         ("ACCOUNT", Counter((each.account, each.entry.state) for each in found)),
@@ -92,8 +91,8 @@ def _totals(title: str, counts: Counter[Any]) -> None:
         numbers = [counts[of, state] for state in states]
         rows.append((of, *numbers, sum(numbers)))
     columns = [*(state.upper() for state in states), "TOTAL"]
-    shown.table((title, *columns), rows, right=columns)
     typer.echo()
+    shown.table((title, *columns), rows, right=columns)
 
 
 def _members(each: _Unfinished, now: int) -> dict[str, Any]:

@@ -78,6 +78,8 @@ def request(
     given = {name: value for name, value in one.items() if value is not None}
     if (file is None) == (terminal is None) or (file is not None and (given or parameters)):
         raise typer.BadParameter("give either a FILE, or --terminal and --operation")
+    if file is None and operation is None:
+        raise typer.BadParameter("--operation: is required with --terminal")
     settings = common.settings(api=False, kafka_bootstrap_servers=bootstrap_servers)
     if file is None and message_id is None and batch is None:
         given["message_id"] = str(uuid.uuid4())

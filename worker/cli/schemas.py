@@ -11,7 +11,18 @@ def schemas(
     name: Annotated[str | None, typer.Argument(help="One file; all without it.")] = None,
     output: Annotated[Path | None, typer.Option(help="A folder to write them to, instead of printing.")] = None,
 ) -> None:
-    """Print, or write, the JSON Schemas, the AsyncAPI document and the reference of every message."""
+    """Print or write the schemas of every message, AsyncAPI, and the reference.
+
+    For those who send requests and read outcomes. Without a name, all files.
+
+    Examples:
+
+        terminal-worker schemas reference.md
+
+        terminal-worker schemas asyncapi.json | jq .channels
+
+        terminal-worker schemas --output schemas/
+    """
     found = files()
     if name is not None:
         if name not in found:

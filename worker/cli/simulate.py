@@ -14,30 +14,55 @@ from worker.simulator.settings import AccountCredentials, Settings
 
 
 def simulate(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8081,
-    seed: Annotated[int | None, typer.Option(help="Makes chance repeat itself.")] = None,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", help="Port to listen on; 0 takes a free one.")] = 8081,
+    seed: Annotated[int | None, typer.Option(metavar="NUMBER", help="Makes chance repeat itself.")] = None,
     accounts_file: Annotated[
-        Path | None, typer.Option(help="Accept only these accounts: the worker's own accounts file.")
+        Path | None, typer.Option(metavar="FILE", help="Take only the accounts of DINTERO_ACCOUNTS_FILE.")
     ] = None,
-    latency: Annotated[float, typer.Option(min=0, help="Seconds before each answer.")] = 0.0,
-    jitter: Annotated[float, typer.Option(min=0, help="At most so many seconds more.")] = 0.0,
-    completion_min: Annotated[float, typer.Option(min=0, help="Seconds an operation takes, at least.")] = 1.0,
-    completion_max: Annotated[float, typer.Option(min=0, help="Seconds an operation takes, at most.")] = 3.0,
-    error_before_rate: Annotated[float, typer.Option(min=0, max=1, help="503, nothing executed.")] = 0.0,
-    error_after_rate: Annotated[float, typer.Option(min=0, max=1, help="502, executed.")] = 0.0,
-    cut_rate: Annotated[float, typer.Option(min=0, max=1, help="Executed, connection cut.")] = 0.0,
-    garbage_rate: Annotated[float, typer.Option(min=0, max=1, help="Executed, 200 with a page that is no JSON.")] = 0.0,
-    hang_rate: Annotated[float, typer.Option(min=0, max=1, help="Executed, never answered.")] = 0.0,
-    throttle_rate: Annotated[float, typer.Option(min=0, max=1, help="429 with Retry-After, nothing executed.")] = 0.0,
-    fail_rate: Annotated[float, typer.Option(min=0, max=1, help="Operations that end FAILED.")] = 0.0,
-    timeout_rate: Annotated[float, typer.Option(min=0, max=1, help="Operations that end TIMEOUT.")] = 0.0,
-    fail: Annotated[str, typer.Option(help="Terminals (shell pattern) whose operations end FAILED.")] = "",
-    timeout: Annotated[str, typer.Option(help="Terminals (shell pattern) whose operations end TIMEOUT.")] = "",
-    reject: Annotated[str, typer.Option(help="Terminals (shell pattern) that do not exist: 404.")] = "*-T9999",
+    latency: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Seconds before each answer.")] = 0.0,
+    jitter: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="At most so many more.")] = 0.0,
+    completion_min: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Seconds an operation takes, at least.")
+    ] = 1.0,
+    completion_max: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Seconds an operation takes, at most.")
+    ] = 3.0,
+    error_before_rate: Annotated[
+        float, typer.Option(min=0, max=1, metavar="RATE", help="503, nothing executed.")
+    ] = 0.0,
+    error_after_rate: Annotated[float, typer.Option(min=0, max=1, metavar="RATE", help="502, executed.")] = 0.0,
+    cut_rate: Annotated[float, typer.Option(min=0, max=1, metavar="RATE", help="Executed, connection cut.")] = 0.0,
+    garbage_rate: Annotated[
+        float, typer.Option(min=0, max=1, metavar="RATE", help="Executed, 200 with a page that is no JSON.")
+    ] = 0.0,
+    hang_rate: Annotated[float, typer.Option(min=0, max=1, metavar="RATE", help="Executed, never answered.")] = 0.0,
+    throttle_rate: Annotated[
+        float, typer.Option(min=0, max=1, metavar="RATE", help="429 with Retry-After, nothing executed.")
+    ] = 0.0,
+    fail_rate: Annotated[float, typer.Option(min=0, max=1, metavar="RATE", help="Operations that end FAILED.")] = 0.0,
+    timeout_rate: Annotated[
+        float, typer.Option(min=0, max=1, metavar="RATE", help="Operations that end TIMEOUT.")
+    ] = 0.0,
+    fail: Annotated[str, typer.Option(metavar="PATTERN", help="Terminals whose operations end FAILED.")] = "",
+    timeout: Annotated[str, typer.Option(metavar="PATTERN", help="Terminals whose operations end TIMEOUT.")] = "",
+    reject: Annotated[str, typer.Option(metavar="PATTERN", help="Terminals that do not exist: 404.")] = "*-T9999",
     busy: Annotated[bool, typer.Option(help="409 while the terminal is at another operation.")] = True,
 ) -> None:
-    """Run Dintero's terminal operations API on this machine, with faults to order; PUT /_simulator changes them."""
+    """Run Dintero's terminal operations API on this machine, with faults.
+
+    DINTERO_BASE_URL=http://127.0.0.1:8081 leads a worker to it; it takes any
+    client id and secret. PUT /_simulator changes its faults while it runs, GET
+    shows them and what it has counted. Patterns are those of a shell: *-T9999.
+
+    Examples:
+
+        terminal-worker simulate
+
+        terminal-worker simulate --error-after-rate 0.1 --cut-rate 0.05 --seed 7
+
+        terminal-worker simulate --completion-min 20 --completion-max 60
+    """
     try:
         settings = Settings(
             latency=latency,

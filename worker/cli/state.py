@@ -12,9 +12,23 @@ from worker.kafka.ledger import VERSION, LedgerRefusedError
 from worker.kafka.restore import restore
 from worker.settings import Settings
 
-state = typer.Typer(help="The worker's memory: the state topic.", no_args_is_help=True)
+state = typer.Typer(no_args_is_help=True)
 
 _UNFINISHED = (State.QUEUED.value, State.CREATING.value, State.PENDING.value)
+
+
+@state.callback()
+def _commands() -> None:
+    """The worker's memory: the state topic.
+
+    For a partition that has halted: `show` tells why, `reset` is the way out.
+
+    Examples:
+
+        terminal-worker state show
+
+        terminal-worker state reset 3 --from latest
+    """
 
 
 @state.command()
@@ -51,8 +65,7 @@ def reset_(
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Give up what a partition remembers of unfinished requests, and set where it
-    reads on.
+    """Give up the unfinished requests of a partition, and say where it reads on.
 
     The way out when a partition has halted and its topics cannot be restored.
     First it lists what is given up. No outcome is published for a request that

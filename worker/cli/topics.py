@@ -8,20 +8,39 @@ from worker.cli import common
 from worker.kafka import topics as kafka_topics
 from worker.kafka.connection import Connection, Topics
 
-topics = typer.Typer(help="The topics the worker reads and writes.", no_args_is_help=True)
+topics = typer.Typer(no_args_is_help=True)
 
 
 @topics.callback()
-def _group() -> None:
-    pass
+def _commands() -> None:
+    """The topics that the worker reads and writes.
+
+    Requests, outcomes, state and dead letters. `terminal-worker run` makes none,
+    and refuses to start on topics that are unfit.
+
+    Examples:
+
+        terminal-worker topics create
+    """
 
 
 @topics.command()
 def create(
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 12,
-    replication_factor: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 3,
+    partitions: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Of each topic.")] = 12,
+    replication_factor: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Copies of each partition.")] = 3,
 ) -> None:
-    """Make the topics that are missing, the state topic compacted. Those that exist are left as they are."""
+    """Make the topics that are missing, the state topic compacted.
+
+    Those that exist are left as they are: `terminal-worker check` tells whether
+    they are fit. The number of partitions is the most workers that can share the
+    work, and is hard to change later.
+
+    Examples:
+
+        terminal-worker topics create --partitions 24
+
+        terminal-worker topics create --partitions 4 --replication-factor 1
+    """
     settings = common.settings(api=False)
     try:
         made = asyncio.run(_create(settings.connection, settings.topics, partitions, replication_factor))

@@ -11,9 +11,22 @@ from worker.cli.resolutions import Found, RefusedError, Resolution, event
 from worker.kafka.producer import Message, PlainProducer
 from worker.settings import Settings
 
-unconfirmed = typer.Typer(
-    help="Requests that may have run, for a person who has looked at the terminal.", no_args_is_help=True
-)
+unconfirmed = typer.Typer(no_args_is_help=True)
+
+
+@unconfirmed.callback()
+def _commands() -> None:
+    """Requests that may have run: for a person who has looked at the terminal.
+
+    They ended `failed`, reason `unconfirmed`: to ask the API again could have run
+    them twice. What the terminal did can be published for others to read.
+
+    Examples:
+
+        terminal-worker unconfirmed list --since 7d
+
+        terminal-worker unconfirmed resolve order-4711 --as completed
+    """
 
 
 @unconfirmed.command("list")
@@ -49,8 +62,7 @@ def resolve(
     by: Annotated[str | None, typer.Option(help="Who looked; the user of this machine without it.")] = None,
     since: shown.Since = None,
 ) -> None:
-    """Publish what became of an unconfirmed request, after looking at the
-    terminal.
+    """Publish what became of a request, after looking at the terminal.
 
     It is an event of its own type on the outcomes topic,
     terminal.operation.resolved.v1. It changes nothing that the worker does, and

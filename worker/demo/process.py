@@ -152,9 +152,12 @@ class SimulatorProcess(HttpProcess):
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without settings of the worker: what a child gets is said by its starter alone."""
-    ours = ("KAFKA_", "DINTERO_", "WORKER_", "OTEL_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    """This process's environment without settings of the worker: what a child gets is said by its starter alone.
+
+    Without proxies too: what a child asks for is on loopback.
+    """
+    ours = ("KAFKA_", "DINTERO_", "WORKER_", "OTEL_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(ours)}
 
 
 def free_ports(count: int) -> list[int]:

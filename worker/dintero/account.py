@@ -1,9 +1,11 @@
 """One account's calls: which goes next, whether it may, and what its answer says of the API's health."""
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import structlog
@@ -25,7 +27,7 @@ DRAIN = 100
 _NOT_SENT = frozenset({"not_prepared", "door_closed", "closing"})
 """Causes of answers that say nothing of the API."""
 
-log = structlog.get_logger(__name__)
+log = structlog.wrap_logger(logging.getLogger(__name__))
 
 
 class Account:
@@ -33,6 +35,7 @@ class Account:
 
     def __init__(
         self,
+        name: str,
         tokens: Tokens,
         client: Client,
         circuit: Circuit,
@@ -40,6 +43,7 @@ class Account:
         clock: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
+        self._name = name
         self._tokens = tokens
         self._client = client
         self._circuit = circuit
@@ -48,7 +52,6 @@ class Account:
         self._random = random
         self._creates: deque[Call] = deque()
         self._polls: deque[Call] = deque()
-        self._outbox: deque[tuple[Call, Answer]] = deque()
         self._draining = False
         self._turn = 0
         self._allowed_at: dict[CallKind, float] = {}
@@ -57,6 +60,8 @@ class Account:
         self._watchdog: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
+        self._opened_at: float | None = None
+        self._not_asked = 0
 
     def submit(self, call: Call) -> None:
         (self._creates if call.kind is CallKind.CREATE else self._polls).append(call)
@@ -67,7 +72,7 @@ class Account:
         self._cancel_timer()
         self._start_calls()
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> dict[str, Any]:
         return {
             "circuit": self._circuit.state,
             "in_flight": self._budget.in_flight,
@@ -85,26 +90,27 @@ class Account:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
-        while self._outbox:
-            hand_over(*self._outbox.popleft())
+        while self._creates or self._polls:
+            self._drain()
         if self._watchdog:
             self._watchdog.cancel()
         await self._tokens.aclose()
 
     def _start_calls(self) -> None:
         while self._creates or self._polls:
-            if self._closing:
-                self._answer_waiting(lambda call: _not_sent(call, "closing"))
-            elif self._circuit.wait() > 0:
-                self._answer_waiting(self._circuit_open)
-            elif (delay := self._budget.wait()) is None:
+            if self._closing or self._circuit.wait() > 0:
+                if not self._draining:
+                    self._draining = True
+                    asyncio.get_running_loop().call_soon(self._drain)
                 return
-            elif delay > 0:
+            delay = self._budget.wait()
+            if delay is None:
+                return
+            if delay > 0:
                 if self._timer is None:
                     self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
                 return
-            else:
-                self._start(self._next())
+            self._start(self._next())
 
     def _wake(self) -> None:
         self._timer = None
@@ -164,19 +170,22 @@ class Account:
             return Answer(Verdict.UNKNOWN, cause="internal_error")
 
     async def _send(self, call: Call, token: str, resent: int) -> Answer:
-        send, read = (
-            (self._client.create, read_create) if call.kind is CallKind.CREATE else (self._client.poll, read_poll)
-        )
+        entry = call.entry
+        if call.kind is CallKind.CREATE:
+            send, read, resent = self._client.create, read_create, entry.sent
+            entry.sent += 1
+        else:
+            send, read = self._client.poll, read_poll
         self._sent_at[call] = asyncio.get_running_loop().time()
         if self._watchdog is None:
             self._watch()
         try:
-            received = await send(call.entry, token, resent)
+            received = await send(entry, token, resent)
         except httpx.HTTPError as error:
             return read_exception(error)
         finally:
             del self._sent_at[call]
-        return read(call.entry, received.status, received.headers, received.body)
+        return read(entry, received.status, received.headers, received.body)
 
     def _watch(self) -> None:
         """End the calls that a transport gone wrong has not: one timer for all, since one each would cost 6 us."""
@@ -209,28 +218,36 @@ class Account:
             self._circuit.succeeded()
         else:
             self._circuit.abandoned(probe=probe)
+        self._tell(answer)
 
-    def _circuit_open(self, call: Call) -> Answer:
+    def _tell(self, answer: Answer) -> None:
+        """An outage is two lines, however long it lasts."""
+        closed, since = self._circuit.state == "closed", self._opened_at
+        if since is None and not closed:
+            self._opened_at, self._not_asked = self._clock(), 0
+            log.warning("circuit_opened", account=self._name, cause=answer.cause)
+        elif since is not None and closed:
+            self._opened_at = None
+            seconds = round(self._clock() - since, 1)
+            log.info("circuit_closed", account=self._name, seconds=seconds, calls_not_made=self._not_asked)
+
+    def _circuit_open(self) -> Answer:
         # Spread out, so that those who wait do not all come back with the probe.
+        self._not_asked += 1
         pause = self._circuit.wait()
         wait = pause + self._random() * max(1.0, pause / 2)
         return Answer(Verdict.NOT_RUN, cause="circuit_open", retry_after=int(wait * 1000))
 
-    def _answer_waiting(self, answer: Callable[[Call], Answer]) -> None:
-        if not self._draining:
-            self._draining = True
-            asyncio.get_running_loop().call_soon(self._drain)
-        for waiting in (self._creates, self._polls):
-            while waiting:
-                call = waiting.popleft()
-                self._outbox.append((call, answer(call)))
-
     def _drain(self) -> None:
-        for _ in range(min(DRAIN, len(self._outbox))):
-            hand_over(*self._outbox.popleft())
-        self._draining = bool(self._outbox)
-        if self._draining:
-            asyncio.get_running_loop().call_soon(self._drain)
+        """Answer some of those who wait for what cannot be sent; the rest in later turns."""
+        self._draining = False
+        for _ in range(min(DRAIN, len(self._creates) + len(self._polls))):
+            if self._closing:
+                call = self._next()
+                hand_over(call, _not_sent(call, "closing"))
+            elif self._circuit.wait() > 0:
+                hand_over(self._next(), self._circuit_open())
+        self._start_calls()
 
 
 def _not_sent(call: Call, cause: str) -> Answer:

@@ -4,7 +4,7 @@ import asyncio
 import random as random_module
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -69,9 +69,9 @@ class Api:
         for account in self._accounts.values():
             account.share(share)
 
-    def status(self) -> dict[str, dict[str, object]]:
-        """Per account: `circuit`, `in_flight`, `limit`, `waiting`."""
-        return {name: account.status() for name, account in self._accounts.items()}
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Per account: `circuit`, `in_flight`, `limit`, `waiting`. Metrics ask from another thread, so from a copy."""
+        return {name: account.status() for name, account in list(self._accounts.items())}
 
     async def aclose(self, timeout: float) -> None:
         """Send nothing new, give answers on the way `timeout` seconds, and answer every call that is left."""
@@ -81,6 +81,7 @@ class Api:
         budget = Budget(self._max_in_flight, self._max_requests_per_second, self._clock)
         budget.share(self._share)
         return Account(
+            name,
             Tokens(name, lambda: self._credentials[name], self._client, self._clock, self._random),
             self._client,
             Circuit(self._clock, self._random),

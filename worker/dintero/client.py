@@ -65,7 +65,7 @@ class Client:
         if request.parameters is not None:
             content["parameters"] = orjson.Fragment(request.parameters)
         headers = [*_bearer(token), (b"Idempotency-Key", request.key.encode()), _JSON]
-        span = self._attempt("POST", self._operations, headers, entry, entry.asked + resent)
+        span = self._attempt("POST", self._operations, headers, entry, resent)
         return await self._send("POST", self._operations, headers, orjson.dumps(content), span)
 
     async def poll(self, entry: Entry, token: str, resent: int) -> Received:
@@ -79,12 +79,16 @@ class Client:
         headers = [(b"Authorization", b"Basic " + base64.b64encode(pair.encode())), _JSON]
         body = orjson.dumps({"grant_type": "client_credentials", "audience": audience})
         target = f"{self._prefix}/v1/accounts/{quote(account, safe='')}/auth/token"
-        return await self._send("POST", target, headers, body, Span())
+        # A trace of its own: it serves many requests.
+        span = self._tracing.attempt("POST", self._origin + target, None, None, 0)
+        return await self._send("POST", target, headers, body, span)
 
     def _attempt(self, method: str, target: str, headers: list[tuple[bytes, bytes]], entry: Entry, resent: int) -> Span:
         """The span of this call, its context put into the headers."""
         request = entry.request
-        span = self._tracing.attempt(method, self._origin + target, request.traceparent, request.tracestate, resent)
+        span = self._tracing.attempt(
+            method, self._origin + target, request.traceparent, request.tracestate, resent, restored=entry.restored
+        )
         for name, value in ((b"traceparent", span.traceparent), (b"tracestate", span.tracestate)):
             if value is not None and _HEADER.fullmatch(value):
                 headers.append((name, value.encode()))

@@ -1,6 +1,7 @@
 """An account's access token, by client credentials."""
 
 import asyncio
+import logging
 import math
 import re
 from collections.abc import Callable
@@ -20,7 +21,7 @@ USABLE = 0.9
 RENEWAL_PAUSE = 5.0
 """Seconds after an early renewal that failed, at least."""
 
-log = structlog.get_logger(__name__)
+log = structlog.wrap_logger(logging.getLogger(__name__))
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}", re.ASCII)
 

@@ -1,13 +1,19 @@
 """HTTP transports: httpx's interface over pyreqwest, and the stock one as a fallback. Both give the same promises.
 
 Each request also carries `HEADERS`, `Host` and `Content-Length`. An answer comes whole, not compressed, and within
-`MAX_BODY`; of its headers only those of `KEPT` do. Redirects are not followed, and proxies named in the environment are
-not used. `httpx.ConnectError` and `ConnectTimeout` mean that the request was certainly not sent. After every other
-error it may have been.
+`MAX_BODY`; of its headers only those of `KEPT` do. Redirects are not followed. `httpx.ConnectError` and
+`ConnectTimeout` mean that the request was certainly not sent, to a proxy neither. After every other error it may have
+been.
+
+Proxies are those of the environment, read once: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, or the same in
+lower case. Certificates are always verified, against the system's authorities and those of a file of one's own.
+pyreqwest speaks HTTP/2 with a server that offers it in the TLS handshake; the stock transport speaks HTTP/1.1 only.
 """
 
 import asyncio
+import ssl
 from datetime import timedelta
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Literal, cast
 
 import httpx
@@ -29,6 +35,10 @@ HEADERS = {
 }
 KEPT = ("retry-after", "date")
 
+# One connection carries every call of HTTP/2. Unasked, a dead one would be noticed by TCP alone, after many minutes.
+PING_EVERY = timedelta(seconds=5)
+PONG_WITHIN = timedelta(seconds=5)
+
 
 class ResponseTooLarge(httpx.ReadError):
     """The answer's body is over `MAX_BODY` bytes. The request was sent."""
@@ -39,69 +49,84 @@ def build_transport(
     *,
     request_timeout: float,
     connect_timeout: float = 5.0,
+    ca_file: str | None = None,
 ) -> httpx.AsyncBaseTransport:
     """A transport that gives up a request after `request_timeout` seconds, reading the answer included.
 
+    The certificates in `ca_file` (PEM) are trusted beside the system's. It is read once; raises OSError.
     A request's body must be an `httpx.ByteStream`. Its extension `target` (bytes) stands in for path and query, as in
     httpx.
     """
     connect_timeout = min(connect_timeout, request_timeout)
     transport = PyreqwestTransport if name == "pyreqwest" else StockTransport
-    return transport(request_timeout, connect_timeout)
+    return transport(request_timeout, connect_timeout, ca_file)
 
 
 class StockTransport(httpx.AsyncBaseTransport):
     """httpx's own transport, with one deadline for the whole request."""
 
-    def __init__(self, request_timeout: float, connect_timeout: float) -> None:
-        # As many connections as calls, which their budgets bound: no account waits for those of another.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        self._inner = httpx.AsyncHTTPTransport(limits=limits)
+    def __init__(self, request_timeout: float, connect_timeout: float, ca_file: str | None) -> None:
+        trusted = ssl.create_default_context()
+        for authority in _authorities(ca_file):
+            trusted.load_verify_locations(cadata=authority)
+        # A client only for the environment's proxies: of answers it keeps nothing, and cookies would pile up.
+        self._client = httpx.AsyncClient(
+            verify=trusted,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            # As many connections as calls, which their budgets bound: no account waits for those of another.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            timeout=httpx.Timeout(None, connect=connect_timeout),
+        )
         self._request_timeout = request_timeout
-        self._timeouts = {"connect": connect_timeout}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         whole = httpx.Request(
             request.method,
-            request.url,
+            _target(request),
             headers={**HEADERS, **request.headers},
             content=b"".join(cast(httpx.ByteStream, request.stream)),
-            extensions={**request.extensions, "timeout": self._timeouts},
         )
         try:
             async with asyncio.timeout(self._request_timeout):
-                response = await self._inner.handle_async_request(whole)
+                response = await self._client.send(whole, stream=True)
                 try:
                     body = await _read(cast(httpx.AsyncByteStream, response.stream), request)
                 finally:
-                    await response.aclose()
+                    # Cancelled while it closes, it would hold its connection for ever.
+                    await asyncio.shield(response.aclose())
         except TimeoutError:
             # Also while connecting: how far the request got is not known here.
             raise httpx.ReadTimeout("no whole answer in time", request=request) from None
+        except httpx.ProxyError:
+            raise httpx.ConnectError("the proxy gives no tunnel", request=request) from None
         kept = [(name, value) for name in KEPT if (value := response.headers.get(name)) is not None]
         return httpx.Response(response.status_code, headers=kept, stream=body)
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        await self._client.aclose()
 
 
 class PyreqwestTransport(httpx.AsyncBaseTransport):
     """pyreqwest called directly: about a tenth of the stock transport's CPU per request."""
 
-    def __init__(self, request_timeout: float, connect_timeout: float) -> None:
-        self._client = (
+    def __init__(self, request_timeout: float, connect_timeout: float, ca_file: str | None) -> None:
+        builder = (
             ClientBuilder()
             .follow_redirects(False)
-            .no_proxy()
             .gzip(False)
             .brotli(False)
             .zstd(False)
             .deflate(False)
             .timeout(timedelta(seconds=request_timeout))
             .connect_timeout(timedelta(seconds=connect_timeout))
+            .http2(True)
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PONG_WITHIN)
             .default_headers(HEADERS)
-            .build()
         )
+        for authority in _authorities(ca_file):
+            builder = builder.add_root_certificate_der(authority)
+        self._client = builder.build()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         # Nothing before the send may suspend: the caller's last check and the send are one synchronous step.
@@ -123,6 +148,17 @@ class PyreqwestTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._client.close()
+        # That ended only what was under way: idle connections end with the client itself.
+        del self._client
+
+
+def _authorities(ca_file: str | None) -> list[bytes]:
+    """The certificates of a PEM file, each as DER: pyreqwest would take only the first."""
+    if ca_file is None:
+        return []
+    loaded = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    loaded.load_verify_locations(ca_file)
+    return loaded.get_ca_certs(binary_form=True)
 
 
 def _target(request: httpx.Request) -> str:

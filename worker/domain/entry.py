@@ -42,6 +42,10 @@ class Entry:
     pending_at: int | None = None
     operation_id: str | None = None
 
+    restored: bool = False
+    """Read from the ledger: its earlier steps were those of another process, or came before a doubt."""
+    sent: int = 0
+    """Creates sent, one of them before a restore that found it CREATING. For traces; `asked` counts the answers."""
     possibly_run: bool = False
     """The API may have run it without our knowing (rule 10). Only an operation from the API clears it."""
     must_ask: bool = False

@@ -55,6 +55,7 @@ class Outcome(NamedTuple):
     record_key: bytes | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    baggage: str | None = None
 
 
 def about(
@@ -81,6 +82,7 @@ def about(
         None,
         request.traceparent,
         request.tracestate,
+        request.baggage,
     )
 
 
@@ -99,4 +101,5 @@ def about_invalid(invalid: Invalid, identity: Identity, record_key: bytes | None
         record_key=record_key,
         traceparent=identity.traceparent,
         tracestate=identity.tracestate,
+        baggage=identity.baggage,
     )

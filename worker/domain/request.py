@@ -33,6 +33,7 @@ class Request(NamedTuple):
     offset: int
     traceparent: str | None = None
     tracestate: str | None = None
+    baggage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Identity:
     operation: str | None
     traceparent: str | None = None
     tracestate: str | None = None
+    baggage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Commits of one partition: from what the partition gathered to records on Kafka."""
 
+import time
+
 from worker.domain.commit import Commit
 from worker.kafka import dead_letter, ledger, outcomes
 from worker.kafka.connection import Topics
@@ -40,10 +42,12 @@ class LedgerCommitter:
         records = ledger.encode(commit, group=self._group, topic=self._topics.requests)
         entries = [Message(self._topics.state, key, value, partition=self._partition) for key, value in records]
         error: str | None = "not_published"
+        began = time.monotonic()
         try:
             await self._producer.write(events, entries)
             error = None
         finally:
+            self._metrics.client_operation("send", error, time.monotonic() - began)
             for span in spans:
                 span.end(error=error)
 

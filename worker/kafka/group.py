@@ -7,6 +7,7 @@ consumer does with what the supervisor can take, and is called whenever either m
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -23,11 +24,11 @@ from worker.kafka.records import tolerate_header_names
 from worker.supervisor import Supervisor
 from worker.telemetry.metrics import Metrics
 
-log = structlog.get_logger(__name__)
+log = structlog.wrap_logger(logging.getLogger(__name__))
 
 SESSION_TIMEOUT = 10.0
 _REBALANCE_TIMEOUT_MS = 10_000
-# Entries that wait for a commit, before more is read: encoding 10,000 in one commit would take 20 MiB of each partition.
+# Entries that wait for a commit before more is read: encoding 10,000 for one would take 20 MiB in each partition.
 _MOST_CHANGED = 1_000
 # The longest answer waited for is a rebalance's. A connection that died without a word is noticed only after it.
 _REQUEST_TIMEOUT_MS = _REBALANCE_TIMEOUT_MS + 5_000
@@ -77,6 +78,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
     async def run(self) -> None:
         """Be a member until `stop`. A consumer that fails is replaced; the worker never ends for it."""
         failures = 0
+        said: str | None = None
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
@@ -92,7 +94,9 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
                 return
             failures = 1 if time.monotonic() - began > 60 else failures + 1
             delay = min(30.0, 0.5 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.0)
-            log.warning("consumer_ended", why=self.error, joining_again_in_s=round(delay, 1))
+            if failures == 1 or self.error != said:  # one line for each change, however long brokers stay away
+                log.warning("consumer_ended", why=self.error, joining_again_in_s=round(delay, 1))
+            said = self.error
             await within(delay, self._stopping.wait())
 
     def stop(self) -> None:
@@ -154,12 +158,17 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         """Hand over what has come. There is no await between the fetch and the engines, so no rebalance either."""
         if self._parked:
             raise self._parked
+        began = time.monotonic()
+        failure: str | None = None
         try:
             # With a timeout; cancelled only to leave: a cancelled fetch disables max.poll.interval for good (trap T14).
             batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+            failure = type(error).__name__
             self._reread(error)
             return
+        finally:
+            self._metrics.client_operation("poll", failure, time.monotonic() - began)
         for tp, records in batches.items():
             self._hand_over(tp.partition, records)
         self._steer_all()
@@ -280,8 +289,13 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
                         offset = max(offset, await consumer.position(tp))
             if self._offsets.get(tp) != offset:
                 offsets[tp] = offset
-        if offsets and await within(5.0, consumer.commit(offsets)):
-            self._offsets.update(offsets)
+        if offsets:
+            began = time.monotonic()
+            committed = await within(5.0, consumer.commit(offsets))
+            failure = None if committed else "not_committed"
+            self._metrics.client_operation("commit", failure, time.monotonic() - began)
+            if committed:
+                self._offsets.update(offsets)
 
     def lag(self, number: int) -> int | None:
         """Records not yet accepted, as of the last fetch; None while nothing was fetched."""

@@ -56,6 +56,8 @@ def _entry_value(entry: Entry) -> bytes:
         members["traceparent"] = request.traceparent
     if request.tracestate is not None:
         members["tracestate"] = request.tracestate
+    if request.baggage is not None:
+        members["baggage"] = request.baggage
     if entry.creating_at is not None:
         members["creating_at"] = entry.creating_at
     if entry.pending_at is not None:
@@ -179,11 +181,15 @@ def _read_entry(key: str, members: dict[str, Any]) -> Entry:
         offset=members["offset"],
         traceparent=members.get("traceparent"),
         tracestate=members.get("tracestate"),
+        baggage=members.get("baggage"),
     )
+    state = State(members["state"])
     return Entry(
         request,
-        State(members["state"]),
+        state,
         creating_at=members.get("creating_at"),
         pending_at=members.get("pending_at"),
         operation_id=members.get("operation_id"),
+        restored=True,
+        sent=1 if state is State.CREATING else 0,
     )

@@ -47,6 +47,8 @@ def encode_outcome(
         headers.append((names.TRACEPARENT, traceparent.encode()))
         if tracestate is not None:
             headers.append((names.TRACESTATE, tracestate.encode()))
+    if outcome.baggage is not None:
+        headers.append((names.BAGGAGE, outcome.baggage.encode()))
     return key, orjson.dumps(_value(outcome, status, occurred_at)), headers
 
 

@@ -19,8 +19,9 @@ from worker.domain.request import Identity, Invalid, Record, Request
 from worker.kafka.fields import LATEST, Refused, ascii_bytes, bounded, check_json, kept_json, member, milliseconds
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-# It goes into HTTP headers: printable ASCII only, so that no line break gets through.
-_TRACESTATE = re.compile(rb"[\x20-\x7e]{1,512}")
+# A trace state or baggage. They go into headers: printable ASCII only, so that no line break gets through. And into the
+# ledger with each request: baggage may be 8 KiB elsewhere, here it is carried up to what a trace state may be.
+_CARRIED = re.compile(rb"[\x20-\x7e]{1,512}")
 
 _CLOUDEVENTS = names.CLOUDEVENTS.encode()
 _CLOUDEVENTS_JSON = names.CLOUDEVENTS_JSON.encode()
@@ -54,6 +55,7 @@ class _Draft:
     operation: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    baggage: str | None = None
 
     def identity(self, value: bytes | None) -> Identity | None:
         if self.message_id is None:
@@ -67,13 +69,14 @@ class _Draft:
             operation=self.operation,
             traceparent=self.traceparent,
             tracestate=self.tracestate,
+            baggage=self.baggage,
         )
 
     def trace(self, parent: bytes | None, state: bytes | None) -> None:
         """Keeps the first context that is well formed. A malformed one is ignored: tracing never costs a request."""
         if self.traceparent is None and parent is not None and _TRACEPARENT.fullmatch(parent):
             self.traceparent = parent.decode()
-            if state is not None and _TRACESTATE.fullmatch(state):
+            if state is not None and _CARRIED.fullmatch(state):
                 self.tracestate = state.decode()
 
 
@@ -127,6 +130,9 @@ class Reader:
         headers = _Headers(record)
         found = headers.found
         draft.trace(found.get(names.TRACEPARENT), found.get(names.TRACESTATE))
+        baggage = found.get(names.BAGGAGE)
+        if baggage is not None and _CARRIED.fullmatch(baggage):
+            draft.baggage = baggage.decode()
         content_type = found.get(names.CONTENT_TYPE)
         if content_type and content_type[: len(_CLOUDEVENTS)].lower() == _CLOUDEVENTS:
             data = self._structured(record, draft, content_type)
@@ -216,6 +222,7 @@ class Reader:
             offset=record.offset,
             traceparent=draft.traceparent,
             tracestate=draft.tracestate,
+            baggage=draft.baggage,
         )
 
 

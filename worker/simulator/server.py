@@ -109,7 +109,7 @@ class Simulator:
 
     def _control(self, method: str, path: str, body: bytes) -> bytes:
         if (method, path) == ("GET", "/_simulator"):
-            return orjson.dumps(self._model.report())
+            return orjson.dumps({**self._model.report(), "settings": self._model.settings.model_dump(mode="json")})
         if (method, path) == ("GET", "/_simulator/executions"):
             return orjson.dumps(self._model.counters.by_key)
         if (method, path) == ("PUT", "/_simulator"):

@@ -3,9 +3,11 @@
 import json
 import logging
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
@@ -19,15 +21,19 @@ _STRUCK_OUT = "[redacted]"
 # Deeper than this, nothing is written: what cannot be looked through must not get out.
 _MAX_DEPTH = 8
 
-_REPETITIVE = ("aiokafka", "opentelemetry")
-_REMIND_AFTER = 600.0
-_MOST_REMEMBERED = 256
+# Warnings and errors of one kind: so many in so many seconds. What is down makes libraries complain at every try.
+_LIBRARIES = ("aiokafka", "opentelemetry")
+_OF_LIBRARIES = (1, 600.0)
+_OF_OTHERS = (10, 60.0)
+_MOST_KINDS = 256
+
+log = structlog.wrap_logger(logging.getLogger(__name__))
 
 
 def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: A002 - the word of the setting
     """Sets up structlog and the standard library's logging for the process: JSON to stdout, console to stderr.
 
-    Libraries are heard from WARNING on, whatever `level` is; the same of aiokafka or OpenTelemetry once in ten minutes.
+    Libraries are heard from WARNING on, whatever `level` is.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -53,13 +59,35 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(format)],
         )
     )
-    handler.addFilter(SayOnce(time.monotonic))
+    handler.addFilter(Limit(time.monotonic))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(True)
+
+
+def debug_on_sighup() -> None:
+    """From now on SIGHUP adds our debug lines, and the next one takes them away. For the main thread.
+
+    Not in a terminal: there it says that the terminal was closed, and must end the process.
+    """
+    if sys.stdin is not None and sys.stdin.isatty():
+        return
+    root = logging.getLogger()
+    usual = root.level
+
+    def toggle(*_: object) -> None:
+        root.setLevel(usual if root.level == logging.DEBUG else logging.DEBUG)
+        log.info("log_level_changed", to=logging.getLevelName(root.level))
+
+    signal.signal(signal.SIGHUP, toggle)
+
+
+def traced(traceparent: str | None) -> dict[str, str]:
+    """The trace id of a traceparent whose form was checked, as lines show it: none where there is none."""
+    return {} if traceparent is None else {"trace_id": traceparent[3:35]}
 
 
 def _renderers(format: Literal["json", "console"]) -> list[Processor]:  # noqa: A002
@@ -101,24 +129,53 @@ def _serialize(event: EventDict, **_: Any) -> str:
         return json.dumps(event, default=str)
 
 
-class SayOnce(logging.Filter):
-    """Lets each complaint about brokers or a collector through once in ten minutes: what is down stays so a while."""
+@dataclass(slots=True)
+class _Told:
+    until: float
+    most: int
+    lines: int = 0
+
+
+class Limit(logging.Filter):
+    """Lets the first warnings and errors of a kind through, and tells of the others by their number.
+
+    The number comes with the first line of any kind once their time is over: an outage is two lines, not thousands.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
-        self._said: dict[tuple[str, str], float] = {}
+        self._told: dict[tuple[str, str], _Told] = {}
+        self._next_until = 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith(_REPETITIVE):
-            return True
-        # The template, not the text: the text may hold a delay or a count that differs every time.
-        key = (record.name, str(record.msg)[:128])
         now = self._clock()
-        said = self._said.get(key)
-        if said is not None and now - said < _REMIND_AFTER:
-            return False
-        if len(self._said) >= _MOST_REMEMBERED:
-            self._said.clear()
-        self._said[key] = now
-        return True
+        if now >= self._next_until:
+            self._sum_up(now)
+        if record.levelno < logging.WARNING:
+            return True
+        kind = (record.name, _kind(record))
+        told = self._told.get(kind)
+        if told is None:
+            if len(self._told) >= _MOST_KINDS:
+                self._told.clear()
+            most, seconds = _OF_LIBRARIES if record.name.startswith(_LIBRARIES) else _OF_OTHERS
+            told = self._told[kind] = _Told(now + seconds, most)
+            self._next_until = min(self._next_until, told.until)
+        told.lines += 1
+        return told.lines <= told.most
+
+    def _sum_up(self, now: float) -> None:
+        ended = {kind: told for kind, told in self._told.items() if told.until <= now}
+        for kind in ended:
+            del self._told[kind]
+        self._next_until = min((told.until for told in self._told.values()), default=float("inf"))
+        for (logger, what), told in ended.items():
+            if told.lines > told.most:
+                log.warning("lines_left_out", of=what, by=logger, lines=told.lines - told.most)
+
+
+def _kind(record: logging.LogRecord) -> str:
+    """An event's name, or a library's template: its text may hold a delay or a count that differs every time."""
+    what = record.msg.get("event") if isinstance(record.msg, dict) else record.msg
+    return str(what)[:128]

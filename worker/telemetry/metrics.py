@@ -1,33 +1,44 @@
 """Metrics, as Prometheus text and, where an endpoint is set, by OTLP.
 
-Counts are plain integers that OpenTelemetry reads when it is asked: its own counter costs 11-20 us for every add.
 Labels are bounded; ids of messages and terminals are never among them.
 """
 
+import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Literal
 from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import SERVICE_VERSION, Resource
 from prometheus_client import CollectorRegistry, generate_latest
 
+from worker.domain.outcome import DeadLetterReason, Reason
 from worker.telemetry import export
+from worker.telemetry.instruments import (
+    MOST_SERIES,
+    OTHER,
+    SCOPE,
+    Attributes,
+    Counts,
+    Histogram,
+    PeriodicReader,
+    PrometheusReader,
+)
 
 # Those of the semantic conventions; the SDK's own are made for milliseconds.
 _SHORT = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _COMMIT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+_RECORDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 _RESTORE = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-_OPERATION = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+# To the end of the create timeout's half a day.
+_OPERATION = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 43200.0)
 
-# A label that was meant to be bounded and is not must not eat the memory of everyone down the line.
-_MOST_SERIES = 100
-_OTHER = "other"
+_OPERATION_TYPES = {"poll": "receive", "send": "send", "commit": "settle"}
+_RUNNING = "running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +46,24 @@ class PartitionFigures:
     """One partition at one moment. `oldest_pending_age` is seconds; None means that there is nothing to tell."""
 
     partition: int
-    pending: int
-    queued: int
-    paused: bool
+    state: str = _RUNNING
+    backlog: int | None = None
+    pending: int | None = None
+    queued: int | None = None
+    paused: bool | None = None
     lag: int | None = None
     oldest_pending_age: float | None = None
 
 
-class _Counts:
-    """Counts by label values. Adding costs a fraction of a microsecond, and other threads may read meanwhile."""
+@dataclass(frozen=True, slots=True)
+class AccountFigures:
+    """One account at one moment: is its circuit open; how many calls are under way, allowed at once, and waiting."""
 
-    def __init__(self, *labels: str) -> None:
-        self._labels = labels
-        self._counts: dict[tuple[str, ...], int] = {} if labels else {(): 0}
-
-    def add(self, *values: str, by: int = 1) -> None:
-        counts = self._counts
-        if values not in counts and len(counts) >= _MOST_SERIES:
-            values = (_OTHER,) * len(values)
-        counts[values] = counts.get(values, 0) + by
-
-    @property
-    def total(self) -> int:
-        return sum(list(self._counts.values()))
-
-    def observe(self, _: CallbackOptions) -> list[Observation]:
-        # The list is made in one step of the interpreter: the exporter's thread never sees a half-changed dict.
-        items = list(self._counts.items())
-        return [Observation(count, dict(zip(self._labels, values, strict=True))) for values, count in items]
+    account: str
+    circuit_open: bool
+    in_flight: int
+    limit: int
+    waiting: int
 
 
 class Metrics:
@@ -79,45 +80,52 @@ class Metrics:
         api_url: str,
     ) -> None:
         self._registry = CollectorRegistry()
-        readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False, registry=self._registry)]
+        readers: list[PrometheusReader | PeriodicReader] = [
+            PrometheusReader(scope_info_enabled=False, registry=self._registry)
+        ]
         if export.wanted("METRICS"):
-            readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
+            readers.append(PeriodicReader(OTLPMetricExporter(session=export.Session("METRICS"))))
         self._provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
-        self._snapshot: Callable[[], Iterable[PartitionFigures]] = tuple
-        meter = self._provider.get_meter("worker.telemetry")
-        self._requests = {
+        self._partitions: Callable[[], Iterable[PartitionFigures]] = tuple
+        self._accounts: Callable[[], Iterable[AccountFigures]] = tuple
+        self._requests: Attributes = {
             "messaging.system": "kafka",
             "messaging.destination.name": requests_topic,
             "messaging.consumer.group.name": group_id,
         }
-        api = urlsplit(api_url)
-        self._api: dict[str, str | int] = {
-            "server.address": api.hostname or "",
-            "server.port": api.port or (80 if api.scheme == "http" else 443),
-        }
-        self._http_attributes: dict[tuple[str, int | None, str | None], dict[str, str | int]] = {}
+        meter = self._provider.get_meter(SCOPE)
         self._create_counters(meter)
-        self._create_messaging(meter, outcomes_topic, dead_letters_topic)
-        self._create_histograms(meter)
-        self._create_gauges(meter)
+        self._create_messages(meter, outcomes_topic, dead_letters_topic)
+        self._create_gauges(meter, str(resource.attributes.get(SERVICE_VERSION, "")))
+        histograms = (*self._create_conventional(api_url), *self._create_own())
+        for reader in readers:
+            reader.histograms = histograms
+
+    # -- what there is ------------------------------------------------------------------------------------------
 
     def _create_counters(self, meter: Meter) -> None:
-        def counter(name: str, unit: str, description: str, *labels: str) -> _Counts:
-            counts = _Counts(*labels)
+        def counter(name: str, unit: str, description: str, counts: Counts) -> Counts:
             meter.create_observable_counter(f"terminal_operations.{name}", [counts.observe], unit, description)
             return counts
 
-        self._consumed = _Counts()
-        self._outcomes = counter("outcomes", "{outcome}", "Outcomes committed", "type", "reason")
-        self._dead_letters = counter("dead_letters", "{message}", "Dead letters committed", "reason")
-        self._duplicates = counter("duplicates", "{message}", "Requests seen before, dropped")
-        self._misrouted = counter("misrouted", "{message}", "Requests whose key is not their terminal id")
-        self._retries = counter("retries", "{retry}", "Calls of the API to be made again", "cause")
-        self._engine_failures = counter("engine.failures", "{failure}", "Engines ended by a doubt", "kind")
-        self._committed = counter("committed.records", "{record}", "Records written by commits")
-        self._restored = counter("restored.records", "{record}", "Ledger records read by restores")
+        outcomes = [("created", ""), ("completed", ""), *(("failed", reason.value) for reason in Reason)]
+        letters = [(reason.value,) for reason in DeadLetterReason]
+        self._outcomes = counter(
+            "outcomes", "{outcome}", "Outcomes committed", Counts("status", "reason", known=outcomes)
+        )
+        self._dead_letters = counter(
+            "dead_letters", "{message}", "Dead letters committed", Counts("reason", known=letters)
+        )
+        self._duplicates = counter("duplicates", "{message}", "Requests seen before, dropped", Counts())
+        self._misrouted = counter("misrouted", "{message}", "Requests whose key is not their terminal id", Counts())
+        self._retries = counter("retries", "{retry}", "Calls of the API to be made again", Counts("cause"))
+        self._engine_failures = counter(
+            "engine.failures", "{failure}", "Engines ended by a doubt", Counts("kind", known=[("halted",)])
+        )
+        self._restored = counter("restored.records", "{record}", "Ledger records read by restores", Counts())
+        self._consumed = Counts()
 
-    def _create_messaging(self, meter: Meter, outcomes_topic: str, dead_letters_topic: str) -> None:
+    def _create_messages(self, meter: Meter, outcomes_topic: str, dead_letters_topic: str) -> None:
         poll = {**self._requests, "messaging.operation.name": "poll"}
         send = {"messaging.system": "kafka", "messaging.operation.name": "send"}
 
@@ -128,82 +136,138 @@ class Metrics:
             totals = ((outcomes_topic, self._outcomes.total), (dead_letters_topic, self._dead_letters.total))
             return [Observation(total, {**send, "messaging.destination.name": topic}) for topic, total in totals]
 
-        meter.create_observable_counter(
-            "messaging.client.consumed.messages", [consumed], "{message}", "Requests delivered to the worker"
+        for name, observe, description in (
+            ("consumed", consumed, "Requests delivered to the worker"),
+            ("sent", sent, "Outcomes and dead letters committed"),
+        ):
+            meter.create_observable_counter(f"messaging.client.{name}.messages", [observe], "{message}", description)
+
+    def _create_gauges(self, meter: Meter, version: str) -> None:
+        def gauge(name: str, unit: str, description: str, observe: Callable[[], list[Observation]]) -> None:
+            meter.create_observable_gauge(f"terminal_operations.{name}", [lambda _: observe()], unit, description)
+
+        build = [Observation(1, {"version": version, "python": platform.python_version()})]
+        gauge("build_info", "", "1, labelled with the versions of the worker and of Python", lambda: build)
+        gauge("partitions", "{partition}", "Partitions of this worker", self._states)
+        for name, unit, description in (
+            ("lag", "{message}", "Requests not yet taken in"),
+            ("backlog", "{request}", "Requests taken in and not finished"),
+            ("queued", "{request}", "Requests behind others of their terminal"),
+            ("pending", "{operation}", "Operations that terminals have not answered"),
+            ("oldest_pending_age", "s", "Age of the oldest pending operation"),
+            ("paused", "{partition}", "1 while the partition is full and takes nothing in"),
+        ):
+            gauge(name, unit, description, self._of_partitions(name))
+        gauge("circuit.open", "{circuit}", "1 while the account's API is not asked", self._of_accounts("circuit_open"))
+        gauge("budget.in_flight", "{call}", "Calls of the API under way", self._of_accounts("in_flight"))
+        gauge("budget.limit", "{call}", "Calls allowed at once, for now", self._of_accounts("limit"))
+        gauge("budget.waiting", "{call}", "Calls that wait for their turn", self._of_accounts("waiting"))
+
+    def _create_conventional(self, api_url: str) -> Iterable[Histogram]:
+        """Those of the semantic conventions."""
+        api = urlsplit(api_url)
+        server: Attributes = {
+            "server.address": api.hostname or "",
+            "server.port": api.port or (80 if api.scheme == "http" else 443),
+        }
+
+        def called(method: str, status: int | str | None, error: str | None) -> Attributes:
+            if error is None and isinstance(status, int) and status >= 400:
+                error = str(status)
+            answered: Attributes = {} if status is None else {"http.response.status_code": status}
+            return {"http.request.method": method, **server, **answered, **_failed(error)}
+
+        def asked(operation: str, error: str | None) -> Attributes:
+            # A send is a whole commit, which goes to several topics.
+            where = {"messaging.system": "kafka"} if operation == "send" else self._requests
+            kind = {"messaging.operation.type": _OPERATION_TYPES.get(operation, OTHER)}
+            return {**where, "messaging.operation.name": operation, **kind, **_failed(error)}
+
+        process = {**self._requests, "messaging.operation.name": "process"}
+        self._http = Histogram(
+            "http.client.request.duration", "s", "Calls of the API, its token endpoint too", _SHORT, called
         )
-        meter.create_observable_counter(
-            "messaging.client.sent.messages", [sent], "{message}", "Outcomes and dead letters committed"
+        self._client = Histogram(
+            "messaging.client.operation.duration", "s", "Fetches, commits, and commits of group offsets", _SHORT, asked
         )
-
-    def _create_histograms(self, meter: Meter) -> None:
-        def histogram(name: str, description: str, boundaries: tuple[float, ...]) -> Histogram:
-            return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=boundaries)
-
-        self._process = histogram("messaging.process.duration", "Taking in a request, up to its commit", _SHORT)
-        self._process_attributes = {**self._requests, "messaging.operation.name": "process"}
-        self._http = histogram("http.client.request.duration", "Calls of the API, its token endpoint too", _SHORT)
-        self._operation = histogram(
-            "terminal_operations.operation.duration", "From a request's record to its final outcome", _OPERATION
+        self._process = Histogram(
+            "messaging.process.duration", "s", "Taking in a request, up to its commit", _SHORT, lambda: process
         )
-        self._commit = histogram("terminal_operations.commit.duration", "Commits", _COMMIT)
-        self._restore = histogram("terminal_operations.restore.duration", "Restores of a partition", _RESTORE)
+        return self._http, self._client, self._process
 
-    def _create_gauges(self, meter: Meter) -> None:
-        def gauge(name: str, unit: str, description: str, field: str) -> None:
-            read = attrgetter(field)
+    def _create_own(self) -> Iterable[Histogram]:
+        def own(name: str, unit: str, description: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
+            def attributes(*values: str) -> Attributes:
+                return dict(zip(labels, values, strict=True))
 
-            def observe(_: CallbackOptions) -> list[Observation]:
-                return [
-                    Observation(value, {"partition": figures.partition})
-                    for figures in self._snapshot()
-                    if (value := read(figures)) is not None
-                ]
+            return Histogram(f"terminal_operations.{name}", unit, description, bounds, attributes)
 
-            meter.create_observable_gauge(f"terminal_operations.{name}", [observe], unit, description)
+        self._operation = own(
+            "operation.duration", "s", "From a request's record to its final outcome", _OPERATION, "status"
+        )
+        self._commit = own("commit.duration", "s", "Commits", _COMMIT)
+        self._commit_size = own("commit.size", "{record}", "Records of a commit", _RECORDS)
+        self._restore = own("restore.duration", "s", "Restores of a partition", _RESTORE)
+        return self._operation, self._commit, self._commit_size, self._restore
 
-        gauge("pending", "{operation}", "Operations that terminals have not answered", "pending")
-        gauge("queued", "{request}", "Requests behind others of their terminal", "queued")
-        gauge("lag", "{message}", "Requests not yet taken in", "lag")
-        gauge("oldest_pending_age", "s", "Age of the oldest pending operation", "oldest_pending_age")
-        gauge("paused", "{partition}", "1 while the partition takes nothing in", "paused")
+    # -- looks at the moment ------------------------------------------------------------------------------------
+
+    def _states(self) -> list[Observation]:
+        # That none runs is said too: an alert cannot see what is not there.
+        counts = {_RUNNING: 0}
+        for figures in self._partitions():
+            counts[figures.state] = counts.get(figures.state, 0) + 1
+        return [Observation(count, {"state": state}) for state, count in counts.items()]
+
+    def _of_partitions(self, field: str) -> Callable[[], list[Observation]]:
+        read = attrgetter(field)
+        return lambda: [
+            Observation(value, {"partition": figures.partition})
+            for figures in self._partitions()
+            if (value := read(figures)) is not None
+        ]
+
+    def _of_accounts(self, field: str) -> Callable[[], list[Observation]]:
+        read = attrgetter(field)
+
+        def observe() -> list[Observation]:
+            sums: dict[str, int] = {}
+            for figures in self._accounts():
+                account = figures.account if len(sums) < MOST_SERIES else OTHER
+                sums[account] = sums.get(account, 0) + read(figures)
+            return [Observation(value, {"account": account}) for account, value in sums.items()]
+
+        return observe
+
+    # -- what happens -------------------------------------------------------------------------------------------
 
     def consumed(self, count: int) -> None:
         self._consumed.add(by=count)
 
     def processed(self, seconds: float) -> None:
-        self._process.record(seconds, self._process_attributes)
+        self._process.add(seconds)
 
-    def outcome(self, type: str, reason: str | None) -> None:  # noqa: A002 - the word of the contract
+    def outcome(self, status: str, reason: str | None) -> None:
         """An outcome, once it is committed."""
-        self._outcomes.add(type, reason or "")
+        self._outcomes.add(status, reason or "")
 
     def operation_duration(self, seconds: float, status: str) -> None:
-        self._operation.record(seconds, {"status": status})
+        self._operation.add(seconds, status)
 
     def http(self, method: str, status: int | None, error: str | None, seconds: float) -> None:
         """One call, answered or not. `error` as on its span: a class of failure where there was no answer."""
-        key = (method, status, error)
-        attributes = self._http_attributes.get(key)
-        if attributes is None:
-            if len(self._http_attributes) >= _MOST_SERIES:
-                status, error = None, _OTHER
-            attributes = {"http.request.method": method, **self._api}
-            if status is not None:
-                attributes["http.response.status_code"] = status
-                if error is None and status >= 400:
-                    error = str(status)
-            if error is not None:
-                attributes["error.type"] = error
-            if len(self._http_attributes) < _MOST_SERIES:
-                self._http_attributes[key] = attributes
-        self._http.record(seconds, attributes)
+        self._http.add(seconds, method, status, error)
+
+    def client_operation(self, name: Literal["poll", "send", "commit"], error: str | None, seconds: float) -> None:
+        """One call of the brokers. `error` is the kind of its failure, of few kinds."""
+        self._client.add(seconds, name, error)
 
     def commit(self, seconds: float, records: int) -> None:
-        self._commit.record(seconds)
-        self._committed.add(by=records)
+        self._commit.add(seconds)
+        self._commit_size.add(records)
 
     def restored(self, seconds: float, records: int) -> None:
-        self._restore.record(seconds)
+        self._restore.add(seconds)
         self._restored.add(by=records)
 
     def duplicate(self) -> None:
@@ -222,9 +286,15 @@ class Metrics:
     def engine_failure(self, kind: str) -> None:
         self._engine_failures.add(kind)
 
-    def observe(self, snapshot: Callable[[], Iterable[PartitionFigures]]) -> None:
+    # -- out ----------------------------------------------------------------------------------------------------
+
+    def observe(
+        self,
+        partitions: Callable[[], Iterable[PartitionFigures]],
+        accounts: Callable[[], Iterable[AccountFigures]] = tuple,
+    ) -> None:
         """Where the gauges come from. Called at every collection, with OTLP from another thread: copy, then read."""
-        self._snapshot = snapshot
+        self._partitions, self._accounts = partitions, accounts
 
     def render(self) -> bytes:
         """All of it as Prometheus text."""
@@ -233,3 +303,7 @@ class Metrics:
     async def stop(self, timeout: float) -> None:
         """Sends what is left, for at most `timeout` seconds; the rest is lost."""
         await export.stop(self._provider, timeout)
+
+
+def _failed(error: str | None) -> Attributes:
+    return {} if error is None else {"error.type": error}

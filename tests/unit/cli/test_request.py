@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
-from worker.cli import app
+from worker.cli.commands import app
 
 ONE = ("--terminal", "P1-T1", "--operation", "end_of_day", "--dry-run")
 

@@ -94,6 +94,7 @@ class Caller:
         max_in_flight: int = 8,
         base_url: str = "https://api.example",
         request_timeout: float = 5.0,
+        tracing: Tracing | None = None,
     ) -> None:
         self.metrics = Metrics()
         self.answers: dict[Entry, list[Answer]] = {}
@@ -104,7 +105,7 @@ class Caller:
             request_timeout=request_timeout,
             max_in_flight=max_in_flight,
             max_requests_per_second=None,
-            tracing=Tracing(),
+            tracing=tracing or Tracing(),
             metrics=self.metrics,  # type: ignore[arg-type]
             clock=clock or Clock(),
             random=lambda: 0.0,

@@ -4,6 +4,7 @@ from collections import Counter
 import httpx
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from tests.unit.dintero.support import ACCOUNT, OTHER_ACCOUNT, Caller, Clock, Transport, accept, entry, settle
 from worker.dintero import client
@@ -225,6 +226,29 @@ async def test_an_open_circuit_answers_at_once_and_sends_one_probe_when_it_is_du
     clock.now += 1.5
     assert (await caller.create(entry())).verdict is Verdict.OPERATION
     assert caller.api.status()[ACCOUNT]["circuit"] == "closed"
+
+
+async def test_an_outage_is_two_lines_with_its_cause_its_time_and_the_calls_not_made() -> None:
+    transport, clock = Transport(_down), Clock()
+    caller = Caller(transport, clock=clock)
+    with capture_logs() as logs:
+        for _ in range(FAILURES_TO_OPEN + 20):
+            await caller.create(entry())
+        clock.now += 0.75
+        await caller.create(entry())  # the probe fails
+        transport.handler = accept
+        clock.now += 1.5
+        await caller.create(entry())
+    assert logs == [
+        {"event": "circuit_opened", "log_level": "warning", "account": ACCOUNT, "cause": "connect_error"},
+        {
+            "event": "circuit_closed",
+            "log_level": "info",
+            "account": ACCOUNT,
+            "seconds": pytest.approx(2.25, abs=0.1),
+            "calls_not_made": 20,
+        },
+    ]
 
 
 async def test_calls_that_wait_when_the_circuit_opens_are_answered() -> None:

@@ -42,6 +42,7 @@ _requests = st.builds(
     offset=st.integers(0, 2**63 - 1),
     traceparent=st.none() | _text,
     tracestate=st.none() | _text,
+    baggage=st.none() | _text,
 )
 _entries = st.builds(
     Entry,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 import schemas
-from worker.cli import app
+from worker.cli.commands import app
 
 FILES = schemas.files()
 

@@ -22,6 +22,7 @@ ENTRY = Entry(
     Request(
         *("17", KEY, "ab" * 16, "P11223351-T0013", "end_of_day", b'{"operator_id":"night"}', 1_767_304_900_000),
         *("night", 1_767_304_800_000, 1041, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=1"),
+        "shop=7",
     ),
     State.PENDING,
     1_767_304_800_017,

@@ -2,13 +2,19 @@
 
 import json
 import logging
+import re
+import signal
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
 import structlog
 
 from worker.telemetry import logs
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -119,26 +125,122 @@ def test_values_that_json_cannot_take_do_not_lose_the_line(capsys: pytest.Captur
     assert line["big"] == 2**70
 
 
-def test_a_collector_or_broker_that_is_down_is_reported_once_in_ten_minutes() -> None:
-    now = 0.0
-    once = logs.SayOnce(lambda: now)
+class Told:
+    """What passes the limit, at a time that the test sets."""
 
-    def complaint(logger: str, delay: float) -> logging.LogRecord:
-        return logging.LogRecord(logger, logging.WARNING, "", 0, "Transient error, retrying in %ss", (delay,), None)
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.now = 0.0
+        self._capsys = capsys
+        logs.configure("info", "json")
+        (handler,) = logging.getLogger().handlers
+        handler.filters = [logs.Limit(lambda: self.now)]
 
-    assert once.filter(complaint("opentelemetry.exporter", 1))
-    assert not once.filter(complaint("opentelemetry.exporter", 2))
-    assert once.filter(complaint("opentelemetry.sdk", 1))
-    assert once.filter(complaint("aiokafka.conn", 1))
-    assert not once.filter(complaint("aiokafka.conn", 2))
-    assert once.filter(complaint("uvicorn", 1))
-    assert once.filter(complaint("uvicorn", 1))
-    now = 600.0
-    assert once.filter(complaint("opentelemetry.exporter", 1))
+    def events(self) -> list[str]:
+        return [str(line["event"]) for line in lines(self._capsys)]
+
+
+def test_a_broker_or_collector_that_is_down_is_two_lines_in_ten_minutes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = Told(capsys)
+    for delay in range(2000):
+        logging.getLogger("aiokafka.conn").warning("Transient error, retrying in %ss", delay)
+        logging.getLogger("opentelemetry.exporter").warning("Transient error, retrying in %ss", delay)
+    assert told.events() == ["Transient error, retrying in 0s"] * 2
+    told.now = 600.0
+    structlog.get_logger("worker").info("anything")
+    one, other, anything = lines(capsys)
+    assert anything["event"] == "anything"
+    assert [(line["event"], line["level"], line["lines"]) for line in (one, other)] == [
+        ("lines_left_out", "warning", 1999)
+    ] * 2
+    assert (one["of"], one["by"]) == ("Transient error, retrying in %ss", "aiokafka.conn")
+    logging.getLogger("aiokafka.conn").warning("Transient error, retrying in %ss", 3)
+    assert told.events() == ["Transient error, retrying in 3s"]
+
+
+def test_our_own_warnings_of_one_kind_are_ten_a_minute_and_the_number_of_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = Told(capsys)
+    log = structlog.get_logger("worker.engine")
+    for offset in range(10_000):
+        log.warning("dead_letter", offset=offset)
+    log.error("partition_halted")
+    assert told.events() == ["dead_letter"] * 10 + ["partition_halted"]
+    told.now = 60.0
+    log.warning("dead_letter", offset=10_000)
+    left_out, letter = lines(capsys)
+    assert (left_out["of"], left_out["lines"]) == ("dead_letter", 9_990)
+    assert letter["offset"] == 10_000
+
+
+def test_what_was_not_too_much_is_not_summed_up_and_what_is_no_warning_is_never_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = Told(capsys)
+    log = structlog.get_logger("worker.engine")
+    for _ in range(100):
+        log.info("outcome_published")
+    log.warning("consumer_ended")
+    told.now = 1000.0
+    log.info("worker_stopped")
+    assert told.events() == ["outcome_published"] * 100 + ["consumer_ended", "worker_stopped"]
 
 
 def test_what_was_said_is_remembered_within_bounds() -> None:
-    once = logs.SayOnce(lambda: 0.0)
+    limit = logs.Limit(lambda: 0.0)
     for number in range(10_000):
-        once.filter(logging.LogRecord("opentelemetry", logging.WARNING, "", 0, f"text {number}", (), None))
-    assert len(once._said) <= 256
+        limit.filter(logging.LogRecord("opentelemetry", logging.WARNING, "", 0, f"text {number}", (), None))
+    assert len(limit._told) <= 256
+
+
+def test_sighup_adds_debug_lines_and_takes_them_away_again_with_those_of_libraries_unheard(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(capsys)
+    before = signal.getsignal(signal.SIGHUP)
+    monkeypatch.setattr("sys.stdin", None)
+    try:
+        logs.debug_on_sighup()
+        log = structlog.get_logger("worker.engine")
+        log.debug("unheard")
+        signal.raise_signal(signal.SIGHUP)
+        log.debug("heard")
+        logging.getLogger("aiokafka").debug("unheard")
+        signal.raise_signal(signal.SIGHUP)
+        log.debug("unheard")
+        log.info("at last")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert told.events() == ["log_level_changed", "heard", "log_level_changed", "at last"]
+
+
+def test_a_terminal_that_is_closed_still_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    before = signal.getsignal(signal.SIGHUP)
+    logs.debug_on_sighup()
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_the_trace_id_of_a_line_is_that_of_the_traceparent_if_there_is_one() -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert logs.traced(traceparent) == {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    assert logs.traced(None) == {}
+
+
+def test_every_event_is_in_the_table_with_its_level_and_nothing_else_is() -> None:
+    """The names are what people search and alert on: to change one is to change the table."""
+    said = {
+        (event, level.replace("exception", "error"))
+        for file in (ROOT / "worker").rglob("*.py")
+        for level, event in re.findall(
+            r'\b(?:log|say)\.?(debug|info|warning|error|exception)?\(\s*"(\w+)"', file.read_text()
+        )
+        if level
+    }
+    table = (ROOT / "worker" / "telemetry" / "README.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| (debug|info|warning|error) \|", table, re.MULTILINE)
+    assert len(said) > 20
+    assert set(listed) == said
+    assert len(listed) == len(set(listed))

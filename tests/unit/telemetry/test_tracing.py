@@ -1,32 +1,13 @@
 """Spans, as an exporter gets them."""
 
-import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from queue import Queue
-from threading import Thread
-
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
-from worker.domain.outcome import Outcome, OutcomeType
-from worker.domain.request import Request
-from worker.telemetry import export, tracing
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
-NOT_SAMPLED = f"00-{TRACE}-00f067aa0ba902b7-00"
-REQUEST = Request(
-    "17", "key", "print", "P1-T1", "end_of_day", None, None, "night", 0, 5, traceparent=TRACEPARENT, tracestate="a=b"
-)
-OUTCOME = Outcome(OutcomeType.FAILED, "key", "17", "night", "P1-T1", "end_of_day", 0, 0, traceparent=TRACEPARENT)
-NAMES = {"requests_topic": "requests", "outcomes_topic": "outcomes", "group_id": "group", "event_source": "/worker"}
-URL = "https://checkout.dintero.com/v1/admin/terminals/operations"
+from tests.unit.telemetry.traced import NOT_SAMPLED, OUTCOME, REQUEST, TRACE, TRACEPARENT, URL, recorded_by, taken
+from worker.domain.request import Identity, Invalid
+from worker.telemetry import tracing
 
 
 @pytest.fixture
@@ -35,11 +16,8 @@ def exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def recorded(exporter: InMemorySpanExporter) -> Iterator[tracing.Tracing]:
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    yield tracing.RecordedTracing(provider, **NAMES)
-    provider.shutdown()
+def recorded(exporter: InMemorySpanExporter) -> tracing.Tracing:
+    return recorded_by(exporter)
 
 
 def the_one(exporter: InMemorySpanExporter) -> ReadableSpan:
@@ -50,7 +28,7 @@ def the_one(exporter: InMemorySpanExporter) -> ReadableSpan:
 def test_a_process_span_is_a_child_of_the_request_and_links_to_it(
     recorded: tracing.Tracing, exporter: InMemorySpanExporter
 ) -> None:
-    span, request = recorded.process(REQUEST, 3)
+    span, request = taken(recorded)
     span.end()
 
     done = the_one(exporter)
@@ -71,16 +49,97 @@ def test_a_process_span_is_a_child_of_the_request_and_links_to_it(
         "messaging.message.id": "17",
         "messaging.message.conversation_id": "night",
     }
-    assert request == REQUEST._replace(traceparent=span.traceparent)
+    assert request == REQUEST._replace(traceparent=span.traceparent, tracestate="a=b")
     assert span.traceparent is not None
     assert span.traceparent.split("-")[1:3] == [TRACE, f"{done.context.span_id:016x}"]
 
 
 def test_a_request_without_a_context_starts_a_trace(recorded: tracing.Tracing, exporter: InMemorySpanExporter) -> None:
-    span, request = recorded.process(REQUEST._replace(traceparent=None, tracestate=None), 0)
+    span, request = taken(recorded, REQUEST._replace(traceparent=None, tracestate=None))
     span.end()
     assert the_one(exporter).parent is None
     assert request.traceparent == span.traceparent is not None
+
+
+def test_an_invalid_message_is_processed_too_and_its_outcome_belongs_to_that(
+    recorded: tracing.Tracing, exporter: InMemorySpanExporter
+) -> None:
+    who = Identity("17", "key", "print", "night", None, None, TRACEPARENT, "a=b")
+    span, told = recorded.process(Invalid("operation: expected one of those", 5, 0, who), 3)
+    span.taken_as("invalid", error="invalid_request")
+    span.end()
+    assert isinstance(told, Invalid)
+    assert told.identity is not None
+    assert (told.identity.traceparent, told.identity.tracestate) == (span.traceparent, "a=b")
+    attributes = the_one(exporter).attributes or {}
+    assert attributes["messaging.message.id"] == "17"
+    assert attributes["terminal_operations.acceptance"] == "invalid"
+    assert attributes["error.type"] == "invalid_request"
+    assert the_one(exporter).status.status_code is StatusCode.ERROR
+
+
+def test_a_message_of_which_nothing_is_known_is_a_trace_of_its_own(
+    recorded: tracing.Tracing, exporter: InMemorySpanExporter
+) -> None:
+    invalid = Invalid("value: expected a JSON object", 5, 0)
+    span, told = recorded.process(invalid, 3)
+    span.end()
+    assert told is invalid
+    assert the_one(exporter).parent is None
+
+
+def test_a_duplicate_says_so_and_is_no_error(recorded: tracing.Tracing, exporter: InMemorySpanExporter) -> None:
+    span, _ = taken(recorded)
+    span.taken_as("duplicate")
+    span.end()
+    done = the_one(exporter)
+    assert (done.attributes or {})["terminal_operations.acceptance"] == "duplicate"
+    assert done.status.status_code is StatusCode.UNSET
+
+
+def test_a_commit_is_one_span_that_links_to_what_it_settles(
+    recorded: tracing.Tracing, exporter: InMemorySpanExporter
+) -> None:
+    first, second, dropped = (
+        taken(recorded, REQUEST._replace(traceparent=parent))[0] for parent in (TRACEPARENT, None, NOT_SAMPLED)
+    )
+    recorded.settle([dropped, first, second], 3).end(error="not_committed")
+    done = the_one(exporter)
+    assert (done.name, done.kind, done.status.status_code) == ("commit requests", SpanKind.CLIENT, StatusCode.ERROR)
+    assert done.attributes == {
+        "messaging.system": "kafka",
+        "messaging.operation.name": "commit",
+        "messaging.operation.type": "settle",
+        "messaging.destination.name": "requests",
+        "messaging.destination.partition.id": "3",
+        "messaging.consumer.group.name": "group",
+        "messaging.batch.message_count": 3,
+        "error.type": "not_committed",
+    }
+    assert [spelled(link.context) for link in done.links] == [first.traceparent, second.traceparent]
+    assert done.parent is not None
+    assert spelled(done.parent) == first.traceparent
+
+
+def test_the_links_of_a_commit_are_bounded_and_none_is_dropped_by_the_sdk(
+    recorded: tracing.Tracing, exporter: InMemorySpanExporter
+) -> None:
+    recorded.settle([taken(recorded)[0] for _ in range(300)], 3).end()
+    assert len(the_one(exporter).links) == 100
+    assert the_one(exporter).dropped_links == 0
+
+
+def test_a_commit_of_nothing_that_is_recorded_has_no_span(
+    recorded: tracing.Tracing, exporter: InMemorySpanExporter
+) -> None:
+    dropped, _ = taken(recorded, REQUEST._replace(traceparent=NOT_SAMPLED))
+    recorded.settle([dropped], 3).end()
+    recorded.settle([], 3).end()
+    assert exporter.get_finished_spans() == ()
+
+
+def spelled(context: SpanContext) -> str:
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +168,7 @@ def test_an_attempt_ends_as_the_http_conventions_say(
     assert done.attributes["server.address"] == "checkout.dintero.com"
     assert done.attributes["server.port"] == 443
     assert done.attributes["url.full"] == URL
-    assert "http.request.resend_count" not in done.attributes
+    assert not {"http.request.resend_count", "terminal_operations.restored"} & set(done.attributes)
 
 
 def test_a_repeated_attempt_counts_and_shows_no_credentials(
@@ -121,6 +180,17 @@ def test_a_repeated_attempt_counts_and_shows_no_credentials(
     assert attributes["url.full"] == "http://localhost:8080/x?operation_id=1"
     assert attributes["server.port"] == 8080
     assert attributes["http.request.resend_count"] == 2
+    assert the_one(exporter).parent is None
+
+
+def test_an_attempt_for_a_restored_request_says_so_and_that_its_parent_is_elsewhere(
+    recorded: tracing.Tracing, exporter: InMemorySpanExporter
+) -> None:
+    recorded.attempt("GET", URL, TRACEPARENT, None, 0, restored=True).end(200)
+    recorded.attempt("GET", URL, TRACEPARENT, None, 0).end(200)
+    elsewhere, here = exporter.get_finished_spans()
+    assert (elsewhere.attributes or {})["terminal_operations.restored"] is True
+    assert [span.parent.is_remote for span in (elsewhere, here) if span.parent] == [True, False]
 
 
 def test_a_publish_span_names_the_event(recorded: tracing.Tracing, exporter: InMemorySpanExporter) -> None:
@@ -138,113 +208,18 @@ def test_a_publish_span_names_the_event(recorded: tracing.Tracing, exporter: InM
     assert TRACE in span.traceparent
 
 
-def test_a_trace_that_is_not_sampled_stays_so_to_the_end(
-    recorded: tracing.Tracing, exporter: InMemorySpanExporter
-) -> None:
-    span, request = recorded.process(REQUEST._replace(traceparent=NOT_SAMPLED), 0)
-    attempt = recorded.attempt("POST", URL, request.traceparent, request.tracestate, 0)
-    publish = recorded.publish(OUTCOME._replace(traceparent=request.traceparent))
-    for each in (span, attempt, publish):
-        assert each.traceparent is not None
-        assert TRACE in each.traceparent
-        assert each.traceparent.endswith("-00")
-        each.end(error="x")
-    assert (span.tracestate, attempt.tracestate) == ("a=b", "a=b")
-    assert exporter.get_finished_spans() == ()
-
-
-def test_what_the_sampler_drops_at_the_root_is_dropped_in_every_step(exporter: InMemorySpanExporter) -> None:
-    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(0)), shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    recorded = tracing.RecordedTracing(provider, **NAMES)
-    span, request = recorded.process(REQUEST._replace(traceparent=None, tracestate=None), 0)
-    span.end()
-    recorded.attempt("POST", URL, request.traceparent, request.tracestate, 0).end(200)
-    assert request.traceparent is not None
-    assert exporter.get_finished_spans() == ()
-
-
 def test_without_recording_contexts_pass_through_untouched() -> None:
     base = tracing.Tracing()
     span, request = base.process(REQUEST, 0)
+    span.taken_as("duplicate")
+    base.settle([span], 0).end()
     attempt = base.attempt("POST", URL, TRACEPARENT, "a=b", 0)
     publish = base.publish(OUTCOME)
     assert request is REQUEST
-    assert (span.traceparent, attempt.traceparent, publish.traceparent) == (TRACEPARENT,) * 3
-    assert (span.tracestate, attempt.tracestate, publish.tracestate) == ("a=b", "a=b", None)
+    assert (attempt.traceparent, publish.traceparent) == (TRACEPARENT,) * 2
+    assert (attempt.tracestate, publish.tracestate) == ("a=b", None)
 
 
 def test_without_a_context_and_without_recording_one_span_serves_all() -> None:
     base = tracing.Tracing()
     assert base.attempt("GET", URL, None, None, 0) is base.publish(OUTCOME._replace(traceparent=None))
-
-
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    # Nothing listens on port 9, and a refused connection is quick.
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    return monkeypatch
-
-
-async def test_spans_are_recorded_where_an_endpoint_asks_for_them_and_a_dead_one_is_left_in_time(
-    environment: pytest.MonkeyPatch,
-) -> None:
-    built = tracing.build_tracing(export.resource("1"), **NAMES)
-    assert isinstance(built, tracing.RecordedTracing)
-    built.attempt("GET", URL, None, None, 0).end(200)
-    started = time.monotonic()
-    await built.stop(0.2)
-    assert time.monotonic() - started < 2
-
-
-async def test_spans_reach_a_collector_by_http(environment: pytest.MonkeyPatch) -> None:
-    received: Queue[tuple[str, ExportTraceServiceRequest]] = Queue()
-
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            received.put((self.path, ExportTraceServiceRequest.FromString(body)))
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
-        Thread(target=collector.serve_forever, daemon=True).start()
-        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
-        built = tracing.build_tracing(export.resource("1"), **NAMES)
-        built.publish(OUTCOME).end()
-        await built.stop(5)
-        path, request = received.get(timeout=5)
-        collector.shutdown()
-    (resource_spans,) = request.resource_spans
-    assert path == "/v1/traces"
-    assert [span.name for scope in resource_spans.scope_spans for span in scope.spans] == ["send outcomes"]
-    named = {attribute.key: attribute.value.string_value for attribute in resource_spans.resource.attributes}
-    assert named["service.version"] == "1"
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("OTEL_SDK_DISABLED", "true"),
-        ("OTEL_TRACES_EXPORTER", "none"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
-    ],
-)
-def test_spans_are_not_recorded_where_nobody_wants_them(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
-    environment.setenv(name, value)
-    assert type(tracing.build_tracing(export.resource("1"), **NAMES)) is tracing.Tracing
-
-
-def test_the_resource_has_our_name_unless_the_environment_has_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
-    monkeypatch.delenv("OTEL_RESOURCE_ATTRIBUTES", raising=False)
-    attributes = export.resource("1.2").attributes
-    assert (attributes["service.name"], attributes["service.version"]) == ("terminal-operations-worker", "1.2")
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "night-shift")
-    assert export.resource("1.2").attributes["service.name"] == "night-shift"

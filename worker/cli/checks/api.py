@@ -16,6 +16,7 @@ from worker.dintero.client import Client
 from worker.dintero.tokens import TokenError, Tokens
 from worker.dintero.transport import build_transport
 from worker.settings import Settings
+from worker.telemetry.tracing import Tracing
 
 _AT_ONCE = 8
 _SKEW_WARNED = 5.0
@@ -48,7 +49,9 @@ class _Uncounted:
 
 async def check_tokens(settings: Settings, credentials: Mapping[str, Credentials]) -> list[Finding]:
     # Not pyreqwest: its threads can outlive its client for a moment, and abort a process that ends within it.
-    transport = build_transport("httpx", request_timeout=settings.dintero_request_timeout)
+    transport = build_transport(
+        "httpx", request_timeout=settings.dintero_request_timeout, ca_file=settings.dintero_ssl_cafile
+    )
     some = asyncio.Semaphore(_AT_ONCE)
 
     async def one(account: str, each: Credentials) -> tuple[Finding, float | None]:
@@ -70,12 +73,11 @@ async def _token(
     settings: Settings, transport: httpx.AsyncBaseTransport, account: str, credentials: Credentials
 ) -> tuple[Finding, float | None]:
     noting = _Noting(transport)
-    unused: Any = None
     client = Client(
         settings.dintero_base_url,
         noting,
         settings.dintero_request_timeout,
-        unused,
+        Tracing(),
         cast(Any, _Uncounted()),
         time.monotonic,
     )
@@ -91,7 +93,7 @@ async def _token(
 
 def _fix(status: int | None) -> str:
     if status is None:
-        return "check DINTERO_BASE_URL, and that this machine may reach it"
+        return "check DINTERO_BASE_URL, DINTERO_SSL_CAFILE and HTTPS_PROXY, and that this machine may reach it"
     if status in (400, 401, 403, 404):
         return "check the account's ID, client ID and client secret"
     return "the API is in trouble, or DINTERO_BASE_URL is another service: try again later"

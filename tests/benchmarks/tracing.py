@@ -1,0 +1,110 @@
+"""What tracing costs a request: no tracing, a request that is not sampled, one that is and whose spans are sent.
+
+    python -m tests.benchmarks.tracing
+
+A lifecycle is `process`, `POST`, `send`, `GET`, `send`; the last row has a commit for each request too, as an idle
+worker has. CPU of this process, its exporter's thread included, in turns, the least of several: the machine is shared.
+The spans are sent by OTLP over loopback to a collector in another process.
+"""
+
+import gc
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from tests.support.spans import SpanSink
+from worker.domain.outcome import OutcomeType, about
+from worker.domain.request import Request
+from worker.telemetry import export
+from worker.telemetry.tracing import RecordedTracing, Tracing
+
+_TURNS = 12
+_LIFECYCLES = 400
+# As many spans as fit the exporter's queue.
+_FLUSHED_AFTER = 100
+
+_KEY = "0d5f3a1c-9c1e-4b7e-8f39-2a9d3b1e7c44"
+_URL = "https://checkout.dintero.com/v1/admin/terminals/operations"
+_NAMES = {
+    "requests_topic": "terminal-operations.requests",
+    "outcomes_topic": "terminal-operations.outcomes",
+    "group_id": "terminal-operations-worker",
+    "event_source": "/terminal-operations-worker",
+}
+
+
+def _request(flags: str) -> Request:
+    traceparent = f"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}"
+    return Request(_KEY, _KEY, "ab" * 16, "P11223351-T0013", "end_of_day", None, None, _KEY, 0, 5, traceparent)
+
+
+def _lifecycle(tracing: Tracing, request: Request, *, commit: bool = False) -> None:
+    span, told = tracing.process(request, 3)
+    assert isinstance(told, Request)
+    if commit:
+        tracing.settle([span], 3).end()
+    span.end()
+    for method, url, outcome in (
+        ("POST", _URL, OutcomeType.CREATED),
+        ("GET", f"{_URL}?operation_id={_KEY}", OutcomeType.COMPLETED),
+    ):
+        tracing.attempt(method, url, told.traceparent, told.tracestate, 0).end(200)
+        tracing.publish(about(told, outcome, 0, None, _KEY)).end()
+
+
+def main() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    collector = multiprocessing.get_context("spawn").Process(target=_collect, args=(theirs,))
+    collector.start()
+    try:
+        endpoint = f"{ours.recv()}/v1/traces"
+        provider = TracerProvider(shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(endpoint=endpoint, session=export.Session("TRACES"))
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        _print(_measured(provider, RecordedTracing(provider, **_NAMES)))
+        provider.shutdown()
+    finally:
+        ours.send("end")
+        collector.join(10)
+
+
+def _measured(provider: TracerProvider, recorded: Tracing) -> dict[str, float]:
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # as in a worker
+    ways: dict[str, Callable[[], None]] = {
+        "none": lambda: _lifecycle(Tracing(), _request("01")),
+        "not sampled": lambda: _lifecycle(recorded, _request("00")),
+        "sampled, sent: 5 spans": lambda: _lifecycle(recorded, _request("01")),
+        "and a commit each: 6 spans": lambda: _lifecycle(recorded, _request("01"), commit=True),
+    }
+    least = dict.fromkeys(ways, float("inf"))
+    for _ in range(_TURNS):
+        for name, way in ways.items():
+            began = time.process_time()
+            for number in range(1, _LIFECYCLES + 1):
+                way()
+                if number % _FLUSHED_AFTER == 0:
+                    provider.force_flush()
+            least[name] = min(least[name], (time.process_time() - began) / _LIFECYCLES * 1e6)
+    return least
+
+
+def _print(costs: dict[str, float]) -> None:
+    print(f"{'a lifecycle':<28} {'us CPU':>8} {'of it tracing':>14}")
+    for name, cost in costs.items():
+        print(f"{name:<28} {cost:>8.1f} {cost - costs['none']:>14.1f}")
+
+
+def _collect(told: Connection) -> None:
+    with SpanSink() as sink:
+        told.send(sink.url)
+        told.recv()
+
+
+if __name__ == "__main__":
+    main()

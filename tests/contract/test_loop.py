@@ -1,0 +1,72 @@
+"""The event loop under load: no step of it holds up heartbeats and probes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.contract.conftest import Simulate
+from tests.support.loop_watch import watched
+from tests.unit.dintero.support import ACCOUNT, Caller, entry
+from worker.dintero.api import CallKind
+from worker.dintero.transport import build_transport
+from worker.domain.answer import Verdict
+from worker.simulator.settings import Settings
+
+LONGEST = 0.02
+
+
+async def test_the_watch_sees_a_step_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    with watched(monkeypatch) as watch:
+        asyncio.get_running_loop().call_soon(_spin, 2 * LONGEST)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert watch.longest >= 2 * LONGEST
+    assert "_spin" in watch.what
+
+
+@pytest.mark.parametrize("load", ["creates", "polls"])
+async def test_two_thousand_calls_hold_the_loop_nowhere(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch, load: str
+) -> None:
+    async with simulate(Settings(completion_min=0, completion_max=0)) as url, calling(url) as caller:
+        entries = [entry(f"{ACCOUNT}-T{number:04}") for number in range(2_000 if load == "creates" else 1)]
+        with watched(monkeypatch) as watch:
+            answers = await asyncio.gather(*(caller.submit(CallKind.CREATE, each) for each in entries))
+        if load == "polls":
+            assert answers[0].operation is not None
+            entries[0].operation_id = answers[0].operation.id
+            with watched(monkeypatch) as watch:
+                answers = await asyncio.gather(*(caller.submit(CallKind.POLL, entries[0]) for _ in range(2_000)))
+    assert {answer.verdict for answer in answers} == {Verdict.OPERATION}
+    assert watch.longest < LONGEST, watch.what
+
+
+async def test_ten_thousand_waiting_calls_of_an_api_that_goes_down_hold_it_nowhere(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with simulate(Settings(down=True)) as url, calling(url) as caller:
+        waiting = [caller.submit(CallKind.CREATE, entry()) for _ in range(10_000)]
+        with watched(monkeypatch) as watch:
+            answers = await asyncio.gather(*waiting)
+    assert {answer.verdict for answer in answers} == {Verdict.NOT_RUN}
+    assert watch.longest < LONGEST, watch.what
+
+
+@asynccontextmanager
+async def calling(url: str) -> AsyncIterator[Caller]:
+    transport = build_transport("pyreqwest", request_timeout=30)
+    caller = Caller(transport, base_url=url, max_in_flight=64, request_timeout=30)
+    try:
+        yield caller
+    finally:
+        await caller.api.aclose(1)
+        await transport.aclose()
+
+
+def _spin(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
