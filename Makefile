@@ -9,7 +9,7 @@ BIN := .venv/bin
 UV := .tools/bin/uv
 UV_VERSION := 0.13.9
 INSTALLED := .venv/.installed
-CODE := worker schemas tests
+CODE := worker schemas tests deploy
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help install lock lint test demo bench chaos image clean

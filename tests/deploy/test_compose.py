@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.deploy.test_manifests import SETTINGS, TELEMETRY
 from tests.deploy.tools import ROOT, TOOLS, run
 from worker import __version__
-from worker.cli import app
+from worker.cli.commands import app
 from worker.settings import load
 
 COMPOSE = ROOT / "deploy" / "compose"
@@ -70,7 +70,7 @@ def test_every_file_and_folder_that_is_mounted_exists(services: dict[str, Any]) 
         for mount in service.get("volumes", [])
         if mount["type"] == "bind"
     ]
-    assert len(binds) == 3
+    assert len(binds) == 6
     secrets = [str(COMPOSE / secret["file"]) for secret in read("compose.yaml")["secrets"].values()]
     assert [path for path in binds + secrets if not Path(path).exists()] == []
 

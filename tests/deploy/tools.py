@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".tools" / "deploy"
 
 _LOCKS = Path(__file__).parent / "tools"
+_GO_LOCKS = ("go.mod", "go.sum")
+_GO_INSTALL = ("go", "install", "tool")
 # Go compiles them from source, once.
 _INSTALL_TIMEOUT = 1200.0
 _TIMEOUT = 60.0
@@ -59,28 +61,35 @@ def require(install: Callable[[], None]) -> None:
 
 def install_go_tools() -> None:
     """kustomize, kube-score, and compose-go's own command, which goes by the name of `cmd`."""
-    _install(("go.mod", "go.sum"), ("go", "install", "tool"), {"GOBIN": str(TOOLS / "bin"), "GOFLAGS": "-mod=readonly"})
+    _install("", _GO_LOCKS, _GO_INSTALL, {"GOBIN": str(TOOLS / "bin"), "GOFLAGS": "-mod=readonly"})
+
+
+def install_promtool() -> None:
+    """Prometheus' own checker. Of its ways to find what to scrape it has one: all of them are most of its code."""
+    flags = "-mod=readonly -tags=remove_all_sd,enable_dns_sd"
+    _install("promtool", _GO_LOCKS, _GO_INSTALL, {"GOBIN": str(TOOLS / "bin"), "GOFLAGS": flags})
 
 
 def install_types() -> None:
     """The operators' types and the compiler of TypeScript."""
-    _install(("package.json", "package-lock.json", ".npmrc"), ("npm", "ci"), {})
+    _install("", ("package.json", "package-lock.json", ".npmrc"), ("npm", "ci"), {})
 
 
-def _install(files: tuple[str, ...], command: tuple[str, ...], environment: Mapping[str, str]) -> None:
-    TOOLS.mkdir(parents=True, exist_ok=True)
-    locked = "".join((_LOCKS / name).read_text() for name in files)
+def _install(part: str, locks: tuple[str, ...], command: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    given, folder = _LOCKS / part, TOOLS / part
+    folder.mkdir(parents=True, exist_ok=True)
+    locked = "".join((given / name).read_text() for name in locks)
     with (TOOLS / "lock").open("w") as file:
         # Another run may be installing: its own time limit ends the wait.
         fcntl.flock(file, fcntl.LOCK_EX)
-        installed = TOOLS / f"installed-{command[0]}"
+        installed = folder / f"installed-{command[0]}"
         if installed.exists() and installed.read_text() == locked:
             return
         if shutil.which(command[0]) is None:
             raise ToolError(f"{command[0]} is missing")
-        for name in files:
-            shutil.copy(_LOCKS / name, TOOLS)
-        code, output = run(*command, timeout=_INSTALL_TIMEOUT, environment=environment)
+        for name in locks:
+            shutil.copy(given / name, folder)
+        code, output = run(*command, folder=folder, timeout=_INSTALL_TIMEOUT, environment=environment)
         if code:
             raise ToolError(f"{' '.join(command)}: {output[-300:]}")
         installed.write_text(locked)
