@@ -1,31 +1,41 @@
-"""The documents say what is there: links lead somewhere, and what the rules name exists."""
+"""The documents say what is there: links, settings and commands are real, and what the rules name exists."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-FOLDERS = ("worker", "schemas", "tests", "deploy")
-DOCUMENTS = [ROOT / "README.md", *(file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("README.md")))]
+from tests.support.documents import DOCUMENTS, FOLDERS, ROOT, Typed, assert_exists, everything_typed, name, prose
+from worker.settings import SECRETS, Settings, load
+
 RULES = (ROOT / "worker" / "README.md").read_text()
+SETTINGS = (ROOT / "worker" / "SETTINGS.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
 
-_LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)[^)]*\)")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _ROW = re.compile(r"^\| `?([\w./`, -]+?)`? \|", re.MULTILINE)
-
-
-def name(file: Path) -> str:
-    return str(file.relative_to(ROOT))
+_SETTING = re.compile(r"\b(?:KAFKA|DINTERO|WORKER)_[A-Z][A-Z_]*[A-Z]\b")
 
 
 def source(folder: str) -> str:
     return "\n".join(file.read_text() for file in (ROOT / folder).rglob("*.py"))
 
 
+def anchors(document: Path) -> set[str]:
+    """Of its headings, as hosts of Markdown make them."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_every_link_leads_to_something(document: Path) -> None:
-    links = [link for link in _LINK.findall(document.read_text()) if "://" not in link]
-    assert [link for link in links if not (document.parent / link).exists()] == []
+    broken = []
+    for link in _LINK.findall(prose(document.read_text())):
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
+            broken.append(link)
+    assert broken == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
@@ -38,6 +48,39 @@ def test_every_folder_of_the_project_says_what_it_is() -> None:
     packages = {init.parent for folder in ("worker", "tests") for init in (ROOT / folder).glob("*/__init__.py")}
     folders = packages | {ROOT / folder for folder in FOLDERS}
     assert [name(folder) for folder in folders if not (folder / "README.md").exists()] == []
+
+
+def test_the_table_of_settings_has_each_of_them_once_and_with_its_default() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| `?(.+?)`? \|", SETTINGS, re.MULTILINE)
+    assert sorted(setting for setting, _ in rows) == sorted(field.upper() for field in Settings.model_fields)
+    needed = {"KAFKA_BOOTSTRAP_SERVERS": "localhost:9092"}
+    defaults = load(needed, api=False)
+    told = {setting: default for setting, default in rows if default not in ("required", "none")}
+    assert load({**needed, **told}, api=False) == defaults
+    absent = {field.upper() for field in Settings.model_fields if not getattr(defaults, field)}
+    assert {setting for setting, _ in rows} - set(told) - set(needed) == absent
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_every_setting_that_is_named_exists(document: Path) -> None:
+    known = {field.upper() for field in Settings.model_fields} | {f"{secret}_FILE" for secret in SECRETS}
+    named = set(_SETTING.findall(document.read_text()))
+    # `KAFKA_SSL_*` names several by how they begin.
+    assert [each for each in sorted(named) if not any(one == each or one.startswith(f"{each}_") for one in known)] == []
+
+
+@pytest.mark.parametrize("typed", everything_typed("terminal-worker"), ids=str)
+def test_every_command_that_is_shown_exists_with_its_options(typed: Typed) -> None:
+    assert_exists(typed)
+
+
+def test_every_make_target_that_is_shown_exists_with_its_variables() -> None:
+    shown = [each for each in everything_typed("make") if re.fullmatch("[a-z]+", each.words[0])]
+    assert len(shown) >= 4
+    targets = re.findall(r"^(\w+):.*## ", MAKEFILE, re.MULTILINE)
+    assert [str(each) for each in shown if each.words[0] not in targets] == []
+    variables = {word.partition("=")[0] for each in shown for word in each.words if "=" in word}
+    assert [variable for variable in variables if f"$({variable})" not in MAKEFILE] == []
 
 
 def test_every_place_and_test_that_the_rules_name_exists() -> None:
