@@ -62,7 +62,7 @@ def test_an_api_that_stands_still_costs_little_memory_and_does_not_keep_a_worker
         system.send([request(f"P11223351-T{number}") for number in range(first, first + 25_000)])
     until(lambda: all(_partition(worker, number).get("paused") for number in range(_PARTITIONS)), _TIMEOUT)
     print(f"{memory_mib(worker):.0f} MiB")  # noqa: T201 - to be looked at
-    assert memory_mib(worker) < 300
+    assert memory_mib(worker) < 200
     worker.terminate()
     assert worker.wait(15) == 0
 
