@@ -14,7 +14,7 @@ from worker.domain.entry import Entry, ForbiddenTransitionError, State
 from worker.domain.finished import Finished
 from worker.domain.lanes import Lanes
 from worker.domain.outcome import DeadLetterReason, Failure, OutcomeType, Reason, about, about_invalid
-from worker.domain.policy import Policy, growing
+from worker.domain.policy import Policy
 from worker.domain.request import Identity, Invalid, Record, Request
 from worker.domain.timers import Timers
 
@@ -148,7 +148,7 @@ class Partition:
         for entry in commit.creating:
             self._timers.set(entry, now)
         for entry in commit.pending:
-            self._timers.set(entry, now + self._delay(0))
+            self._timers.set(entry, now + self._policy.poll_delay(0, self._chance()))
 
     # -- figures ------------------------------------------------------------------------------------------------
 
@@ -251,9 +251,9 @@ class Partition:
 
     def _retry_create(self, entry: Entry, answer: Answer, now: int) -> None:
         if answer.verdict is Verdict.WITHHELD or answer.retry_after is not None:
-            delay = max(self._back_off(0), answer.retry_after or 0)
+            delay = max(self._policy.back_off(0, self._chance()), answer.retry_after or 0)
         else:
-            delay = self._back_off(entry.asked)
+            delay = self._policy.back_off(entry.asked, self._chance())
             entry.asked += 1
         self._timers.set(entry, min(now + delay, max(now, self._create_deadline(entry))))
 
@@ -269,7 +269,8 @@ class Partition:
             self._fail(entry, Failure(Reason.UNCONFIRMED, message, answer.http_status), now, operation)
             return
         entry.asked += 1
-        self._timers.set(entry, now + max(self._delay(entry.asked), answer.retry_after or 0))
+        delay = self._policy.poll_delay(entry.asked, self._chance())
+        self._timers.set(entry, now + max(delay, answer.retry_after or 0))
 
     def _conclude(self, entry: Entry, operation: Operation, now: int) -> None:
         if operation.status == "COMPLETED":
@@ -304,12 +305,6 @@ class Partition:
     def _await_expiry(self, entry: Entry) -> None:
         if entry.request.expires_at is not None:
             self._timers.set(entry, entry.request.expires_at)
-
-    def _back_off(self, times: int) -> int:
-        return growing(times, self._policy.retry_initial_delay, self._policy.retry_max_delay, self._chance())
-
-    def _delay(self, times: int) -> int:
-        return growing(times, self._policy.poll_initial_delay, self._policy.poll_max_delay, self._chance())
 
     # -- endings ------------------------------------------------------------------------------------------------
 

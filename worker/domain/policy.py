@@ -17,8 +17,16 @@ class Policy:
     retry_max_delay: int = 30_000
     backlog_limit: int = 10_000
 
+    def back_off(self, times: int, chance: float) -> int:
+        """Before a create is asked for again, for which that was done so many `times`."""
+        return _growing(times, self.retry_initial_delay, self.retry_max_delay, chance)
 
-def growing(times: int, first: int, most: int, chance: float) -> int:
+    def poll_delay(self, times: int, chance: float) -> int:
+        """Before the next poll of an operation that was polled so many `times`."""
+        return _growing(times, self.poll_initial_delay, self.poll_max_delay, chance)
+
+
+def _growing(times: int, first: int, most: int, chance: float) -> int:
     """A delay that doubles with `times` up to `most`, of which the upper half is jitter (`chance` in 0..1).
 
     Jitter keeps terminals that failed together from coming back together.
