@@ -22,6 +22,7 @@ README = (ROOT / "README.md").read_text()
 PAGE = README[README.index("## From a broker and credentials") : README.index("## What is promised")]
 # Its commands in their order: one more or less is a change to look at here.
 STEPS = ("topics", "check", "run", "request", "outcomes", "explain")
+RUNBOOK = [each.words for each in everything_typed("terminal-worker") if each.document.endswith("RUNBOOK.md")]
 SIMULATORS = {each.words for each in everything_typed("terminal-worker") if each.words[0] == "simulate"}
 
 
@@ -114,3 +115,21 @@ def test_another_group_begins_where_upgrading_says(system: System) -> None:
     finish(system, after, **renamed)
     assert_promises_kept(before + after, system.outcomes_of(before + after))
     assert system.executions() == dict.fromkeys(message_ids(before + after), 1)
+
+
+@pytest.mark.kafka
+def test_every_command_of_the_runbook_runs_as_it_is_written(system: System) -> None:
+    unconfirmed = [request(terminal) for terminal in terminals(3)]
+    system.simulator.wait_until_ready()
+    system.simulator.change({"completion_min": 600.0, "completion_max": 600.0})
+    reused = replace(unconfirmed[0], value=b'{"terminal_id": "P11223351-T0000", "operation": "send_logs"}')
+    system.send([unconfirmed[0], reused])
+    finish(system, unconfirmed, WORKER_COMPLETION_TIMEOUT="1s", WORKER_POLL_INITIAL_DELAY="500ms")
+    listed = terminal_worker(system.environment(), "dead-letters", "list").out
+    (letter,) = re.findall(r"^(\d+:\d+) ", listed, re.MULTILINE)
+    message_id = iter(message_ids(unconfirmed))
+    for words in RUNBOOK:
+        meant = [letter if word == "0:17" else next(message_id) if word == "MESSAGE_ID" else word for word in words]
+        done = terminal_worker(system.environment(), *meant, typed="y\n")
+        assert done.code == 0, (meant, done.out, done.err)
+        assert done.out, meant
