@@ -1,4 +1,7 @@
-"""`check` on real brokers: what it finds, that it finds each fault, and that it leaves nothing behind."""
+"""`check` on real brokers: what it finds, that it finds each fault, and that it leaves nothing behind.
+
+And every other command on the broker with TLS, a password and ACLs.
+"""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
+from tests.support.command import terminal_worker
 from tests.support.records import read_until
 from tests.support.system import System
 from tests.support.topics import create_topics
@@ -169,6 +173,31 @@ def test_every_permission_that_is_missing_is_told_and_with_all_of_them_there_is_
     _allow(admin, ResourceType.TOPIC, topics.dead_letters, AclOperation.WRITE)
     code, findings = _check(environment)
     assert (code, _levels(findings, "problem")) == (0, [])
+
+
+def test_every_command_works_over_tls_with_a_password(bare_system: System, guarded: dict[str, str]) -> None:
+    environment, topics = bare_system.environment(**guarded), bare_system.topics
+    admin = AdminClient({"bootstrap.servers": guarded["plain"]})
+    for topic in topics.environment().values():
+        _allow(admin, ResourceType.TOPIC, topic, AclOperation.ALL)
+    _allow(admin, ResourceType.GROUP, topics.requests, AclOperation.ALL)
+    _allow(admin, ResourceType.TRANSACTIONAL_ID, topics.requests, AclOperation.ALL)
+    created = terminal_worker(environment, "topics", "create", "--partitions", "2", "--replication-factor", "1")
+    assert (created.code, created.out.count("created")) == (0, 4), created.err
+    bare_system.simulator.wait_until_ready()
+    bare_system.start_worker(**guarded).wait_until_ready()
+    for command in (
+        ("request", "--terminal", "P11223351-T0013", "--operation", "end_of_day", "--message-id", "first", "--wait"),
+        ("outcomes", "--since", "1h"),
+        ("explain", "first"),
+        ("pending",),
+        ("state", "show"),
+        ("dead-letters", "list"),
+        ("unconfirmed", "list"),
+        ("check",),
+    ):
+        done = terminal_worker(environment, *command)
+        assert done.code == 0, (command, done.out, done.err)
 
 
 def _run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
