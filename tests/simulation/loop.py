@@ -10,7 +10,6 @@ from asyncio.events import _set_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
-from functools import partial
 from itertools import count
 from random import Random
 from typing import Any, TypeVar, TypeVarTuple, Unpack
@@ -118,9 +117,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
             future.set_exception(error)
         return future
-
-    def add_signal_handler(self, sig: int, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
-        PROCESS.get().on_signal = partial(callback, *args)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers stay in the heap until their time."""

@@ -63,7 +63,8 @@ class Machine:
         self._context = OUTSIDE.copy()
         self._context.run(PROCESS.set, process)
         runtime = self._context.run(Runtime, world.settings)
-        work = self._context.run(loop.create_task, runtime.run())
+        process.on_signal = runtime.stop
+        work = self._context.run(loop.create_task, _life(runtime))
         work.add_done_callback(self._ended, context=OUTSIDE)
 
     def suffer(self, fault: Fault) -> None:
@@ -113,3 +114,10 @@ class Machine:
         self._world.at(self._world.loop.time() + 0.5, self.start)
         if error := work.exception():
             self._world.loop.crashes.append(f"{self.process.name} ended: {error!r}")
+
+
+async def _life(runtime: Runtime) -> None:
+    try:
+        await runtime.run()
+    finally:
+        await runtime.aclose()

@@ -65,6 +65,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: Any = None
         self._sought: dict[int, Engine] = {}
         self._offsets: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
         self._parked: BaseException | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -272,6 +273,13 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             await asyncio.sleep(_OFFSETS_EVERY)
             await within(10.0, self._commit_offsets())
+            await within(5.0, self._look_at_full())
+
+    async def _look_at_full(self) -> None:
+        """A full partition is not fetched, and what the last fetch said of its end grows old while its lag grows."""
+        engines = [(number, supervisor.engine) for number, supervisor in self.supervisors.items()]
+        full = [TopicPartition(self._topic, number) for number, engine in engines if engine and engine.partition.full]
+        self._ends = await self._consumer.end_offsets(full) if full else {}
 
     async def _commit_offsets(self) -> None:
         """Tell the group how far the ledgers are. A failure costs nothing: the next one tells again."""
@@ -298,12 +306,14 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._offsets.update(offsets)
 
     def lag(self, number: int) -> int | None:
-        """Records not yet accepted, as of the last fetch; None while nothing was fetched."""
+        """Records not yet accepted, as of about a second ago at most; None while nothing was fetched."""
         supervisor = self.supervisors.get(number)
         if supervisor is None or supervisor.engine is None:
             return None
         with contextlib.suppress(IllegalStateError):
-            end = self._consumer.last_stable_offset(TopicPartition(self._topic, number))
-            if end is not None and end >= 0:
+            tp = TopicPartition(self._topic, number)
+            known = self._consumer.last_stable_offset(tp), self._ends.get(tp)
+            end = max((end for end in known if end is not None), default=-1)
+            if end >= 0:
                 return int(max(0, end - supervisor.engine.partition.committed_position.offset))
         return None

@@ -81,7 +81,8 @@ class Consumer:
         self.committed: list[dict[TopicPartition, int]] = []
         self.batches: list[Any] = []
         self.error: Exception | None = None
-        self.ends: dict[TopicPartition, int] = {}
+        self.ends: dict[TopicPartition, int] = {}  # as of the last fetch
+        self.true_ends: dict[TopicPartition, int] = {}
         self.stopped = False
 
     def assigned(self, *numbers: int) -> list[TopicPartition]:
@@ -115,6 +116,9 @@ class Consumer:
 
     def last_stable_offset(self, at: TopicPartition) -> int | None:
         return self.ends.get(at)
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return {at: self.true_ends[at] for at in partitions}
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         if self.error:

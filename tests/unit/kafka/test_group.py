@@ -182,6 +182,19 @@ async def test_lag_is_what_is_not_committed_and_unknown_without_engine_or_fetch(
     assert world.group.lag(0) == 0
 
 
+async def test_the_lag_of_a_full_partition_grows_though_it_is_not_fetched(world: World) -> None:
+    await world.assign(0, 1)
+    full, _ = (partition.serve(3) for partition in world.partitions)
+    world.consumer.ends = {tp(0): 7, tp(1): 7}
+    world.consumer.true_ends = {tp(0): 900}
+    full.partition.full = True
+    await world.group._look_at_full()
+    assert (world.group.lag(0), world.group.lag(1)) == (897, 4)
+    full.partition.full = False
+    await world.group._look_at_full()
+    assert world.group.lag(0) == 4
+
+
 # -- life ---------------------------------------------------------------------------------------------------------
 
 
