@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.cli import common
-from worker.kafka.fields import LATEST, Refused, milliseconds, rfc3339
+from worker.clock import rfc3339
+from worker.kafka.fields import LATEST, Refused, milliseconds
 
 
 def now() -> int:

@@ -1,9 +1,9 @@
 """A record that could not be taken, given back whole, with why and whence; cut only where it could not be sent."""
 
 from schemas import names
+from worker.clock import rfc3339
 from worker.domain.outcome import DeadLetterReason
 from worker.domain.request import Record
-from worker.kafka.fields import rfc3339
 
 # What Kafka's format adds at most: per header its two lengths, per record its batch's header and its own fields.
 _HEADER_OVERHEAD = 10

@@ -1,8 +1,7 @@
-"""Single values of the wire: checked strings, JSON that survives being written again, times in RFC 3339."""
+"""Single values of the wire: checked strings, JSON that survives being written again, times as they come."""
 
 import re
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -12,7 +11,6 @@ from schemas import names
 LATEST = 253_402_300_799_999
 """The last millisecond that RFC 3339 can say: the end of the year 9999."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - only ever formatted, and half the cost
 _MILLISECOND = timedelta(milliseconds=1)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -68,14 +66,3 @@ def milliseconds(text: str, name: str) -> int:
 
 def ascii_bytes(value: object) -> bytes | None:
     return value.encode("ascii", "replace") if isinstance(value, str) else None
-
-
-def rfc3339(time: int) -> str:
-    """Milliseconds since the epoch, from 0 to the end of the year 9999, as UTC: `2026-11-22T19:48:08.000Z`."""
-    second, millisecond = divmod(time, 1000)
-    return f"{_to_the_second(second)}.{millisecond:03}Z"
-
-
-@lru_cache(maxsize=1024)
-def _to_the_second(time: int) -> str:
-    return (_NAIVE_EPOCH + timedelta(seconds=time)).isoformat()

@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 
 from schemas import names
+from worker.clock import rfc3339
 from worker.domain import identity
 from worker.domain.outcome import Outcome, OutcomeType
-from worker.kafka.fields import rfc3339
 
 _MAX_RECORD_KEY = 1024
 _FIXED_HEADERS = {

@@ -3,9 +3,9 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from worker.clock import rfc3339
 from worker.domain.outcome import Failure, Outcome, OutcomeType
 
 INTERVAL = 5
@@ -62,9 +62,7 @@ class Recent:
 
     def failures(self) -> list[dict[str, Any]]:
         """The last ones, newest first, ready for JSON."""
-        return [
-            {**failed._asdict(), "occurred_at": _rfc3339(failed.occurred_at)} for failed in reversed(self._failures)
-        ]
+        return [{**failed._asdict(), "occurred_at": rfc3339(failed.occurred_at)} for failed in reversed(self._failures)]
 
     def _interval(self) -> int:
         return int(self._clock() / INTERVAL)
@@ -80,7 +78,3 @@ def _failed(partition: int, outcome: Outcome, failure: Failure) -> _Failed:
         failure.reason.value,
         failure.message[:_LONGEST_MESSAGE],
     )
-
-
-def _rfc3339(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
