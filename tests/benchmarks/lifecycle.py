@@ -7,16 +7,16 @@ is measured apart, one request at a time on an idle worker, from sending the req
 under `read_committed`; the simulator answers at once. The machine is shared: compare figures of one run only.
 """
 
-import os
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer
 from confluent_kafka import Message as KafkaMessage
 
+from tests.benchmarks.load import cpu, reader
 from tests.support.requests import request
 from tests.support.system import System
 from tests.support.topics import create_topics
@@ -43,10 +43,10 @@ def main() -> None:
             )
             system.simulator.change({"completion_min": 0.3, "completion_max": 0.3, "busy": True})
             _throughput(system, worker, 500)  # warm: connections, token, caches
-            seconds, cpu, polls = _throughput(system, worker, count)
+            seconds, used, polls = _throughput(system, worker, count)
             print(f"lifecycles            {count}")
             print(f"lifecycles a second   {count / seconds:.0f}")
-            print(f"worker CPU each       {cpu / count * 1e6:.0f} us")
+            print(f"worker CPU each       {used / count * 1e6:.0f} us")
             print(f"API calls each        {polls / count:.2f}")
             latencies = _idle_latencies(system)
             ordered = sorted(latencies)
@@ -59,61 +59,39 @@ def main() -> None:
 def _throughput(system: System, worker: WorkerProcess, count: int) -> tuple[float, float, int]:
     """Seconds, CPU seconds of the worker and calls of the API for that many requests, each of its own terminal."""
     requests = [request(f"P11223351-B{number}") for number in range(count)]
-    reader = _reader(system)
+    outcomes = reader(system)
     calls = system.simulator.get("/_simulator")["requests"]
-    began, cpu = time.monotonic(), _cpu(worker)
+    pid = worker.get("/status")["worker"]["pid"]
+    began, used = time.monotonic(), cpu(pid)
     system.send(requests)
     finals = 0
     while finals < count:
         assert time.monotonic() - began < _TIMEOUT, f"{finals} of {count} finished in {_TIMEOUT:.0f} s"
-        for outcome in reader.consume(2_000, 0.1):
+        for outcome in outcomes.consume(2_000, 0.1):
             finals += b'"status":"created"' not in (outcome.value() or b"")
-    seconds, cpu = time.monotonic() - began, _cpu(worker) - cpu
-    reader.close()
-    return seconds, cpu, system.simulator.get("/_simulator")["requests"] - calls
+    seconds, used = time.monotonic() - began, cpu(pid) - used
+    outcomes.close()
+    return seconds, used, system.simulator.get("/_simulator")["requests"] - calls
 
 
 def _idle_latencies(system: System) -> list[float]:
-    reader, producer = _reader(system), Producer({"bootstrap.servers": system.bootstrap, "linger.ms": 0})
+    outcomes, producer = reader(system), Producer({"bootstrap.servers": system.bootstrap, "linger.ms": 0})
     latencies = []
     for number in range(_IDLE_REQUESTS):
         asked = request(f"P11223351-L{number}")
         began = time.monotonic()
         producer.produce(system.topics.requests, key=asked.key, value=asked.value, headers=list(asked.headers))
         producer.poll(0)
-        while not any(outcome.key() == asked.key for outcome in _created(reader)):
+        while not any(outcome.key() == asked.key for outcome in _created(outcomes)):
             assert time.monotonic() - began < _TIMEOUT, "no `created`"
         latencies.append(time.monotonic() - began)
     producer.flush(10)
-    reader.close()
+    outcomes.close()
     return latencies
 
 
-def _created(reader: Consumer) -> list[KafkaMessage]:
-    return [outcome for outcome in reader.consume(1, 1.0) if b'"status":"created"' in (outcome.value() or b"")]
-
-
-def _reader(system: System) -> Consumer:
-    """Reads outcomes from now on."""
-    reader = Consumer(
-        {
-            "bootstrap.servers": system.bootstrap,
-            "group.id": "benchmark",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 5,
-        }
-    )
-    partitions = reader.list_topics(system.topics.outcomes, timeout=10).topics[system.topics.outcomes].partitions
-    reader.assign([TopicPartition(system.topics.outcomes, partition, OFFSET_END) for partition in partitions])
-    reader.consume(1, 1.0)  # the assignment takes effect with the first read
-    return reader
-
-
-def _cpu(worker: WorkerProcess) -> float:
-    pid = worker.get("/status")["worker"]["pid"]
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _created(outcomes: Consumer) -> list[KafkaMessage]:
+    return [outcome for outcome in outcomes.consume(1, 1.0) if b'"status":"created"' in (outcome.value() or b"")]
 
 
 if __name__ == "__main__":
