@@ -63,7 +63,7 @@ async def _soak(name: Literal["pyreqwest", "httpx"], count: int, url: str) -> bo
         patience = random.random() * _CANCELLED_WITHIN if random.random() < _CANCELLED else None
         try:
             async with asyncio.timeout(patience):
-                await poll_over(transport, url, _TARGET, bearer)
+                await poll_over(transport, url + _TARGET, bearer)
             ends["answered"] += 1
         except httpx.TransportError as error:
             ends[type(error).__name__] += 1

@@ -5,15 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.unit.dintero.support import Caller
-from worker.dintero.transport import build_transport
+from worker.dintero.transport import Transport, build_transport
 from worker.simulator.server import serve
 from worker.simulator.settings import Settings
 
-Build = Callable[..., httpx.AsyncBaseTransport]
+Build = Callable[..., Transport]
 CallerTo = Callable[[str], AbstractAsyncContextManager[Caller]]
 Simulate = Callable[[Settings], AbstractAsyncContextManager[str]]
 
@@ -21,9 +20,9 @@ Simulate = Callable[[Settings], AbstractAsyncContextManager[str]]
 @pytest.fixture(params=["pyreqwest", "httpx"])
 async def build(request: pytest.FixtureRequest) -> AsyncIterator[Build]:
     """Builds a transport, in the environment as it is then."""
-    built: list[httpx.AsyncBaseTransport] = []
+    built: list[Transport] = []
 
-    def build(**options: Any) -> httpx.AsyncBaseTransport:
+    def build(**options: Any) -> Transport:
         built.append(build_transport(request.param, **{"request_timeout": 2.0, "connect_timeout": 1.0} | options))
         return built[-1]
 
@@ -33,12 +32,12 @@ async def build(request: pytest.FixtureRequest) -> AsyncIterator[Build]:
 
 
 @pytest.fixture
-def transport(build: Build) -> httpx.AsyncBaseTransport:
+def transport(build: Build) -> Transport:
     return build()
 
 
 @pytest.fixture
-def caller_to(transport: httpx.AsyncBaseTransport) -> CallerTo:
+def caller_to(transport: Transport) -> CallerTo:
     """A caller of the API at an address."""
 
     @asynccontextmanager

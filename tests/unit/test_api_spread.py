@@ -17,6 +17,7 @@ from tests.unit.dintero.support import ACCOUNT, CREDENTIALS
 from tests.unit.domain.support import request
 from worker.clock import Clock
 from worker.dintero.api import Api
+from worker.dintero.transport import Received, Transport
 from worker.domain.commit import Commit, Position
 from worker.domain.entry import Entry, State
 from worker.domain.outcome import OutcomeType
@@ -33,7 +34,7 @@ ANSWERS_AFTER = 0.05
 POLICY = Policy(backlog_limit=TERMINALS, poll_initial_delay=2_000)
 
 
-class Server(httpx.AsyncBaseTransport):
+class Server(Transport):
     """Answers after a while, and remembers when it was asked. Down, it refuses every other call and fails the rest."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -45,34 +46,37 @@ class Server(httpx.AsyncBaseTransport):
         self._clock = clock
         self._at_once = 0
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        target = request.extensions["target"].decode()
-        if target.endswith("/auth/token"):
-            return httpx.Response(200, json={"access_token": "token", "expires_in": 86_400})
-        (self.creates if request.method == "POST" else self.polls).append(self._clock())
+    async def send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> Received:
+        if url.endswith("/auth/token"):
+            return _received({"access_token": "token", "expires_in": 86_400})
+        (self.creates if method == "POST" else self.polls).append(self._clock())
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            return await self._answer(request, target)
+            return await self._answer(method, url, body)
         finally:
             self._at_once -= 1
 
-    async def _answer(self, request: httpx.Request, target: str) -> httpx.Response:
+    async def _answer(self, method: str, url: str, body: bytes) -> Received:
         down = self._clock() < self.down_until
         if down and (len(self.creates) + len(self.polls)) % 2:
             raise httpx.ConnectError("refused")
-        if request.method == "POST":
+        if method == "POST":
             # Down, it may run what it gives no answer to.
-            body = orjson.loads(b"".join(request.stream))  # type: ignore[arg-type]
-            self.ran.add(body["terminal_id"])
-            operation = {"id": body["terminal_id"], **body, "status": "PENDING"}
+            content = orjson.loads(body)
+            self.ran.add(content["terminal_id"])
+            operation = {"id": content["terminal_id"], **content, "status": "PENDING"}
         else:
-            terminal = target.partition("operation_id=")[2]
+            terminal = url.partition("operation_id=")[2]
             operation = {"id": terminal, "terminal_id": terminal, "operation": "end_of_day", "status": "COMPLETED"}
         await asyncio.sleep(ANSWERS_AFTER)
         if down:
-            return httpx.Response(502)
-        return httpx.Response(200, content=orjson.dumps(operation if request.method == "POST" else [operation]))
+            return Received(502, {}, b"")
+        return _received(operation if method == "POST" else [operation])
+
+
+def _received(content: object) -> Received:
+    return Received(200, {}, orjson.dumps(content))
 
 
 class World:

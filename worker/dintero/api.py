@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from worker.dintero.account import Account, hand_over
 from worker.dintero.budget import Budget
 from worker.dintero.call import Call, CallKind, Credentials
 from worker.dintero.circuit import Circuit
 from worker.dintero.client import Client
 from worker.dintero.tokens import Tokens
+from worker.dintero.transport import Transport
 from worker.domain.answer import Answer, Verdict
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class Api:
         accounts: Mapping[str, Credentials],
         *,
         base_url: str,
-        transport: httpx.AsyncBaseTransport,
+        transport: Transport,
         request_timeout: float,
         max_in_flight: int,
         max_requests_per_second: float | None,

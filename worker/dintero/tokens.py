@@ -12,7 +12,8 @@ import structlog
 
 from worker.dintero.answers import read_exception, retry_after
 from worker.dintero.call import Credentials
-from worker.dintero.client import Client, Received
+from worker.dintero.client import Client
+from worker.dintero.transport import Received
 
 DEFAULT_LIFETIME = 600.0
 LONGEST_LIFETIME = 24 * 3600.0

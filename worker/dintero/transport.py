@@ -1,5 +1,7 @@
 """HTTP transports: httpx's interface over pyreqwest, and the stock one as a fallback. Both give the same promises.
 
+httpx's requests and responses cost 40 us a call to build and to take apart: the hot path does without them, by `send`.
+
 Each request also carries `HEADERS`, `Host` and `Content-Length`. An answer comes whole, not compressed, and within
 `MAX_BODY`; of its headers only those of `KEPT` do. Redirects are not followed. `httpx.ConnectError` and
 `ConnectTimeout` mean that the request was certainly not sent, to a proxy neither. After every other error it may have
@@ -12,9 +14,11 @@ pyreqwest speaks HTTP/2 with a server that offers it in the TLS handshake; the s
 
 import asyncio
 import ssl
+from abc import abstractmethod
+from collections.abc import Mapping
 from datetime import timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import httpx
 from pyreqwest import exceptions
@@ -44,25 +48,45 @@ class ResponseTooLarge(httpx.ReadError):
     """The answer's body is over `MAX_BODY` bytes. The request was sent."""
 
 
+class Received(NamedTuple):
+    """An answer. The names of its headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """httpx's interface; a request's body must be an `httpx.ByteStream`. Under it is `send`, all in plain values."""
+
+    @abstractmethod
+    async def send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> Received:
+        """Sends in the synchronous step in which it is awaited. Raises httpx's transport errors."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+        body = b"".join(cast(httpx.ByteStream, request.stream))
+        received = await self.send(request.method, str(request.url), headers, body)
+        return httpx.Response(received.status, headers=received.headers, stream=httpx.ByteStream(received.body))
+
+
 def build_transport(
     name: Literal["pyreqwest", "httpx"],
     *,
     request_timeout: float,
     connect_timeout: float = 5.0,
     ca_file: str | None = None,
-) -> httpx.AsyncBaseTransport:
+) -> Transport:
     """A transport that gives up a request after `request_timeout` seconds, reading the answer included.
 
     The certificates in `ca_file` (PEM) are trusted beside the system's. It is read once; raises OSError.
-    A request's body must be an `httpx.ByteStream`. Its extension `target` (bytes) stands in for path and query, as in
-    httpx.
     """
     connect_timeout = min(connect_timeout, request_timeout)
     transport = PyreqwestTransport if name == "pyreqwest" else StockTransport
     return transport(request_timeout, connect_timeout, ca_file)
 
 
-class StockTransport(httpx.AsyncBaseTransport):
+class StockTransport(Transport):
     """httpx's own transport, with one deadline for the whole request."""
 
     def __init__(self, request_timeout: float, connect_timeout: float, ca_file: str | None) -> None:
@@ -79,34 +103,29 @@ class StockTransport(httpx.AsyncBaseTransport):
         )
         self._request_timeout = request_timeout
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        whole = httpx.Request(
-            request.method,
-            _target(request),
-            headers={**HEADERS, **request.headers},
-            content=b"".join(cast(httpx.ByteStream, request.stream)),
-        )
+    async def send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> Received:
+        request = httpx.Request(method, url, headers={**HEADERS, **dict(headers)}, content=body)
         try:
             async with asyncio.timeout(self._request_timeout):
-                response = await self._client.send(whole, stream=True)
+                response = await self._client.send(request, stream=True)
                 try:
-                    body = await _read(cast(httpx.AsyncByteStream, response.stream), request)
+                    content = await _read(cast(httpx.AsyncByteStream, response.stream))
                 finally:
                     # Cancelled while it closes, it would hold its connection for ever.
                     await asyncio.shield(response.aclose())
         except TimeoutError:
             # Also while connecting: how far the request got is not known here.
-            raise httpx.ReadTimeout("no whole answer in time", request=request) from None
+            raise httpx.ReadTimeout("no whole answer in time") from None
         except httpx.ProxyError:
-            raise httpx.ConnectError("the proxy gives no tunnel", request=request) from None
-        kept = [(name, value) for name in KEPT if (value := response.headers.get(name)) is not None]
-        return httpx.Response(response.status_code, headers=kept, stream=body)
+            raise httpx.ConnectError("the proxy gives no tunnel") from None
+        kept = {name: value for name in KEPT if (value := response.headers.get(name)) is not None}
+        return Received(response.status_code, kept, content)
 
     async def aclose(self) -> None:
         await self._client.aclose()
 
 
-class PyreqwestTransport(httpx.AsyncBaseTransport):
+class PyreqwestTransport(Transport):
     """pyreqwest called directly: about a tenth of the stock transport's CPU per request."""
 
     def __init__(self, request_timeout: float, connect_timeout: float, ca_file: str | None) -> None:
@@ -128,23 +147,21 @@ class PyreqwestTransport(httpx.AsyncBaseTransport):
             builder = builder.add_root_certificate_der(authority)
         self._client = builder.build()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> Received:
         # Nothing before the send may suspend: the caller's last check and the send are one synchronous step.
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
-        builder = self._client.request(request.method, _target(request)).headers(headers)
-        streamed = builder.body_bytes(b"".join(cast(httpx.ByteStream, request.stream))).build_streamed()
+        streamed = self._client.request(method, url).headers(headers).body_bytes(body).build_streamed()
         try:
             response = await streamed.__aenter__()
             try:
                 # One call reads to the end, or past the bound; each further call would cost a switch of threads.
-                body = bytes(await response.body_reader.read(MAX_BODY + 1) or b"")
+                content = bytes(await response.body_reader.read(MAX_BODY + 1) or b"")
             finally:
                 await streamed.__aexit__(None, None, None)
         except exceptions.PyreqwestError as error:
-            raise _translate(error, request) from None
-        if len(body) > MAX_BODY:
-            raise _too_large(request)
-        return httpx.Response(response.status, headers=_kept(response), stream=httpx.ByteStream(body))
+            raise _translate(error) from None
+        if len(content) > MAX_BODY:
+            raise _too_large()
+        return Received(response.status, _kept(response), content)
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -161,41 +178,34 @@ def _authorities(ca_file: str | None) -> list[bytes]:
     return loaded.get_ca_certs(binary_form=True)
 
 
-def _target(request: httpx.Request) -> str:
-    target = request.extensions.get("target")
-    if target is None:
-        return str(request.url)
-    return f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}"
-
-
-async def _read(stream: httpx.AsyncByteStream, request: httpx.Request) -> httpx.ByteStream:
+async def _read(stream: httpx.AsyncByteStream) -> bytes:
     received: list[bytes] = []
     size = 0
     async for chunk in stream:
         size += len(chunk)
         if size > MAX_BODY:
-            raise _too_large(request)
+            raise _too_large()
         received.append(chunk)
-    return httpx.ByteStream(b"".join(received))
+    return b"".join(received)
 
 
-def _too_large(request: httpx.Request) -> ResponseTooLarge:
-    return ResponseTooLarge(f"the answer is over {MAX_BODY} bytes", request=request)
+def _too_large() -> ResponseTooLarge:
+    return ResponseTooLarge(f"the answer is over {MAX_BODY} bytes")
 
 
-def _kept(response: Response) -> list[tuple[str, str]]:
-    kept = []
+def _kept(response: Response) -> dict[str, str]:
+    kept = {}
     for name in KEPT:
         try:
             value = response.get_header(name)
         except ValueError:
             continue  # outside ASCII, which neither of them has
         if value is not None:
-            kept.append((name, value))
+            kept[name] = value
     return kept
 
 
-def _translate(error: exceptions.PyreqwestError, request: httpx.Request) -> httpx.TransportError:
+def _translate(error: exceptions.PyreqwestError) -> httpx.TransportError:
     """The httpx error that says whether the request can have been sent.
 
     pyreqwest's ConnectError and ConnectTimeoutError do not: it raises them too when the connection is lost, or the
@@ -206,10 +216,10 @@ def _translate(error: exceptions.PyreqwestError, request: httpx.Request) -> http
     connecting = len(causes) > 1 and causes[1]["message"] == "client error (Connect)"
     if isinstance(error, exceptions.RequestTimeoutError):
         if connecting:
-            return httpx.ConnectTimeout("not connected in time", request=request)
-        return httpx.ReadTimeout("no whole answer in time", request=request)
+            return httpx.ConnectTimeout("not connected in time")
+        return httpx.ReadTimeout("no whole answer in time")
     if connecting:
-        return httpx.ConnectError("cannot connect", request=request)
+        return httpx.ConnectError("cannot connect")
     if isinstance(error, exceptions.NetworkError):
-        return httpx.ReadError("connection lost", request=request)
-    return httpx.RemoteProtocolError("the answer cannot be read", request=request)
+        return httpx.ReadError("connection lost")
+    return httpx.RemoteProtocolError("the answer cannot be read")

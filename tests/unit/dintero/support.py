@@ -9,8 +9,10 @@ import httpx
 import orjson
 from pydantic import SecretStr
 
+from tests.support.fake_transport import FakeTransport
 from worker.dintero.api import Api, Call, CallKind, Credentials
 from worker.dintero.client import Client
+from worker.dintero.transport import Transport as HttpTransport
 from worker.domain.answer import Answer
 from worker.domain.entry import Entry, State
 from worker.domain.request import Request
@@ -42,7 +44,7 @@ class Metrics:
         self.calls.append((method, status, error))
 
 
-class Transport(httpx.AsyncBaseTransport):
+class Transport(FakeTransport):
     """Answers by a function, tokens by itself, and keeps the requests for operations."""
 
     def __init__(self, handler: Handler) -> None:
@@ -50,8 +52,8 @@ class Transport(httpx.AsyncBaseTransport):
         self.requests: list[httpx.Request] = []
         self.tokens = 0
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.extensions["target"].endswith(b"/auth/token"):
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/auth/token"):
             self.tokens += 1
             return httpx.Response(200, json={"access_token": f"token-{self.tokens}", "expires_in": 3600})
         self.requests.append(request)
@@ -75,11 +77,11 @@ async def accept(request: httpx.Request) -> httpx.Response:
     """Accepts every create, and has nothing for any poll."""
     if request.method == "GET":
         return httpx.Response(200, json=[])
-    content = orjson.loads(b"".join(request.stream))  # type: ignore[arg-type]
+    content = orjson.loads(request.content)
     return httpx.Response(201, json={"id": "op-1", "status": "PENDING", **content})
 
 
-def client(transport: httpx.AsyncBaseTransport, clock: Callable[[], float]) -> Client:
+def client(transport: HttpTransport, clock: Callable[[], float]) -> Client:
     return Client("https://api.example", transport, 5.0, Tracing(), Metrics(), clock)  # type: ignore[arg-type]
 
 
@@ -88,7 +90,7 @@ class Caller:
 
     def __init__(
         self,
-        transport: httpx.AsyncBaseTransport,
+        transport: HttpTransport,
         *,
         clock: Clock | None = None,
         max_in_flight: int = 8,

@@ -6,6 +6,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.fake_transport import FakeTransport
 from tests.unit.dintero.support import ACCOUNT, OTHER_ACCOUNT, Caller, Clock, Transport, accept, entry, settle
 from worker.dintero import client
 from worker.dintero.api import CallKind
@@ -35,7 +36,7 @@ async def test_a_create_says_who_asks_for_what_and_with_which_key() -> None:
     answer = await Caller(transport).create(ours)
     assert answer.verdict is Verdict.OPERATION
     request = transport.requests[0]
-    assert (request.method, request.extensions["target"]) == ("POST", b"/v1/admin/terminals/operations")
+    assert (request.method, request.url.raw_path) == ("POST", b"/v1/admin/terminals/operations")
     assert request.headers["idempotency-key"] == ours.request.key
     assert request.headers["authorization"] == "Bearer token-1"
     content = orjson.loads(b"".join(request.stream))  # type: ignore[arg-type]
@@ -49,7 +50,7 @@ async def test_a_create_says_who_asks_for_what_and_with_which_key() -> None:
 async def test_a_poll_asks_for_its_operation_alone() -> None:
     transport = Transport(accept)
     await Caller(transport).poll(entry(operation_id="a&b=c"))
-    assert transport.requests[0].extensions["target"] == b"/v1/admin/terminals/operations?operation_id=a%26b%3Dc"
+    assert transport.requests[0].url.raw_path == b"/v1/admin/terminals/operations?operation_id=a%26b%3Dc"
 
 
 async def test_a_transport_that_never_gives_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,8 +65,8 @@ async def test_a_transport_that_never_gives_up_is_given_up(monkeypatch: pytest.M
 async def test_a_token_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "GRACE", 0.01)
 
-    class Silent(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    class Silent(FakeTransport):
+        async def answer(self, request: httpx.Request) -> httpx.Response:
             return await _never(request)
 
     answer = await Caller(Silent(), request_timeout=0.01).create(entry())

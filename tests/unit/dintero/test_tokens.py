@@ -3,11 +3,12 @@ import asyncio
 import httpx
 import pytest
 
+from tests.support.fake_transport import FakeTransport
 from tests.unit.dintero.support import ACCOUNT, BASIC, CREDENTIALS, Clock, client, settle
 from worker.dintero.tokens import DEFAULT_LIFETIME, TokenError, Tokens
 
 
-class Endpoint(httpx.AsyncBaseTransport):
+class Endpoint(FakeTransport):
     """The token endpoint: answers as told, when told."""
 
     def __init__(self) -> None:
@@ -18,7 +19,7 @@ class Endpoint(httpx.AsyncBaseTransport):
         self.response: httpx.Response | None = None
         self.error: Exception | None = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         await self.free.wait()
         if self.error is not None:
@@ -47,7 +48,7 @@ async def test_it_is_asked_for_with_the_accounts_credentials() -> None:
     endpoint = Endpoint()
     await _tokens(endpoint, Clock()).get()
     request = endpoint.requests[0]
-    assert request.extensions["target"] == b"/v1/accounts/P11223351/auth/token"
+    assert request.url.raw_path == b"/v1/accounts/P11223351/auth/token"
     assert request.headers["authorization"] == BASIC
 
 

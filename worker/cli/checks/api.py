@@ -8,13 +8,11 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
-import httpx
-
 from worker.cli.checks.finding import Finding, Level
 from worker.dintero.call import Credentials
 from worker.dintero.client import Client
 from worker.dintero.tokens import TokenError, Tokens
-from worker.dintero.transport import build_transport
+from worker.dintero.transport import Received, Transport, build_transport
 from worker.settings import Settings
 from worker.telemetry.tracing import Tracing
 
@@ -23,22 +21,22 @@ _SKEW_WARNED = 5.0
 _SKEW_PROBLEM = 300.0
 
 
-class _Noting(httpx.AsyncBaseTransport):
+class _Noting(Transport):
     """Notes the last answer's status, and how far our clock is ahead of its date."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, inner: Transport) -> None:
         self._inner = inner
         self.status: int | None = None
         self.ahead: float | None = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> Received:
         asked = time.time()
-        response = await self._inner.handle_async_request(request)
-        self.status = response.status_code
-        date = _seconds(response.headers.get("date"))
+        received = await self._inner.send(method, url, headers, body)
+        self.status = received.status
+        date = _seconds(received.headers.get("date"))
         # The header has whole seconds, cut off.
         self.ahead = None if date is None else (asked + time.time()) / 2 - date - 0.5
-        return response
+        return received
 
 
 class _Uncounted:
@@ -70,7 +68,7 @@ async def check_tokens(settings: Settings, credentials: Mapping[str, Credentials
 
 
 async def _token(
-    settings: Settings, transport: httpx.AsyncBaseTransport, account: str, credentials: Credentials
+    settings: Settings, transport: Transport, account: str, credentials: Credentials
 ) -> tuple[Finding, float | None]:
     noting = _Noting(transport)
     client = Client(
