@@ -3,7 +3,15 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    StringConstraints,
+)
 
 from schemas import names
 
@@ -11,7 +19,14 @@ _NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]+$"
 
 
 def _rfc3339(time: datetime) -> str:
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return time.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expected a time of the years 1 to 9999 in UTC") from None
 
 
 def _no_number(value: object) -> object:
@@ -21,7 +36,10 @@ def _no_number(value: object) -> object:
 
 
 Time = Annotated[
-    AwareDatetime, BeforeValidator(_no_number), PlainSerializer(_rfc3339, return_type=str, when_used="json")
+    AwareDatetime,
+    BeforeValidator(_no_number),
+    AfterValidator(_in_utc),
+    PlainSerializer(_rfc3339, return_type=str, when_used="json"),
 ]
 """RFC 3339 with an offset; written in UTC with milliseconds."""
 MessageId = Annotated[str, StringConstraints(min_length=1, max_length=names.MAX_MESSAGE_ID, pattern=_NO_CONTROL)]

@@ -11,7 +11,10 @@ _Digits = Annotated[int, Field(ge=0), WithJsonSchema({"type": "string", "pattern
 
 
 class DeadLetterHeaders(Frozen):
-    """Added after the record's own headers; where a name stands twice, the last one is the worker's."""
+    """Added after the record's own headers; where a name stands twice, the last one is the worker's.
+
+    A byte of a header's name that is no UTF-8 comes back as four characters, such as `\\xe9`.
+    """
 
     model_config = ConfigDict(alias_generator=lambda field: field.replace("_", "-"))
 

@@ -12,6 +12,9 @@ class _Open(BaseModel):
 class EndOfDayResult(_Open):
     """The totals of a terminal's day. Amounts are integers in minor units."""
 
+    # A count of "3" or true is not as documented, and must come out as the API gave it.
+    model_config = ConfigDict(strict=True)
+
     batch_id: str
     start_of_day_at: str
     last_end_of_day_at: str | None = None

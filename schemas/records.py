@@ -20,6 +20,7 @@ _MODELS: dict[str, type[Created | Completed | Failed]] = {
     names.COMPLETED: Completed,
     names.FAILED: Failed,
 }
+_OURS = frozenset(OutcomeHeaders.model_json_schema()["properties"])
 Headers = Mapping[str, _Text] | Iterable[tuple[str, _Text]] | None
 
 
@@ -57,7 +58,8 @@ def build_request(
 
     The message ID makes the operation run once: choose it when the operation is decided, keep it, and send the
     same again when in doubt. `source` names the sender for ever: with it, an ID that is no UUID becomes the
-    idempotency key. Raises pydantic's ValidationError for what the worker would refuse.
+    idempotency key. Raises pydantic's ValidationError for what every worker would refuse; which operations it takes,
+    and how large a value (64 KiB unless set otherwise), is up to its settings.
     """
     headers = RequestHeaders.model_validate(
         {
@@ -100,11 +102,15 @@ def read_outcome(value: str | bytes | None, headers: Headers) -> OutcomeRecord |
 
 
 def _texts(headers: Headers) -> dict[str, str]:
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
-    try:
-        return {name: text.decode() if isinstance(text, bytes) else text for name, text in pairs if text is not None}
-    except UnicodeDecodeError:
-        raise UnreadableOutcomeError("headers: expected UTF-8") from None
+    """Our headers; those that others add on the way may hold anything."""
+    found: dict[str, str] = {}
+    for name, text in headers.items() if isinstance(headers, Mapping) else headers or ():
+        if name in _OURS and text is not None:
+            try:
+                found[name] = text.decode() if isinstance(text, bytes) else text
+            except UnicodeDecodeError:
+                raise UnreadableOutcomeError(f"{name}: expected UTF-8") from None
+    return found
 
 
 def _problems(error: ValidationError) -> str:

@@ -1,11 +1,33 @@
 """What comes in: a request in its three shapes. The worker reads these by hand (speed) and tests compare the two."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from schemas import names
 from schemas._types import Frozen, MessageId, OperationName, Source, TerminalId, Time
+
+_NUMBERS = "expected numbers of at most 64 bits"
+
+
+def check_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
+    """As they are. Raises ValueError for what writers of JSON would change or refuse: its depth, its numbers."""
+    _check(parameters, names.MAX_DEPTH)
+    return parameters
+
+
+def _check(value: Any, levels: int) -> None:
+    if isinstance(value, dict | list):
+        if levels == 0:
+            raise ValueError(f"expected at most {names.MAX_DEPTH} levels")
+        for inner in value.values() if isinstance(value, dict) else value:
+            if not isinstance(inner, str):
+                _check(inner, levels - 1)
+    elif isinstance(value, float):
+        if not abs(value) < 2.0**63:  # nor is NaN
+            raise ValueError(_NUMBERS)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError(_NUMBERS)
 
 
 class RequestData(Frozen):
@@ -13,8 +35,10 @@ class RequestData(Frozen):
 
     terminal_id: TerminalId = Field(examples=["P11223351-T0013"])
     operation: OperationName = Field(examples=sorted(names.OPERATIONS))
-    parameters: dict[str, JsonValue] | None = Field(
-        default=None, description="Given to the API as it is.", examples=[{"operator_id": "night"}]
+    parameters: Annotated[dict[str, JsonValue], AfterValidator(check_parameters)] | None = Field(
+        default=None,
+        description=f"Given to the API as it is. At most {names.MAX_DEPTH} levels, and numbers of at most 64 bits.",
+        examples=[{"operator_id": "night"}],
     )
     expires_at: Time | None = Field(default=None, description="Not created by then: `failed`, reason `expired`.")
 

@@ -112,6 +112,14 @@ class Settings(BaseModel):
             raise ValueError("must be an http or https URL without user or password")
         return value.rstrip("/")
 
+    @field_validator("worker_event_source")
+    @classmethod
+    def _is_source(cls, value: str) -> str:
+        # A line end from a mounted file would make every outcome one that readers refuse.
+        if len(value) > names.MAX_SOURCE or not value.isprintable():
+            raise ValueError(f"must be at most {names.MAX_SOURCE} printable characters")
+        return value
+
     @field_validator("worker_poll_max_delay")
     @classmethod
     def _is_not_under_the_first(cls, value: float, others: ValidationInfo) -> float:

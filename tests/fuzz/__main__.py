@@ -19,7 +19,7 @@ def main() -> None:
     found = Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp(prefix="fuzz-"))
     found.mkdir(parents=True, exist_ok=True)
     atheris = importlib.import_module("atheris")  # no types, and wheels for Linux only
-    with atheris.instrument_imports(include=["worker.kafka", "worker.domain"]):
+    with atheris.instrument_imports(include=["worker.kafka", "worker.domain", "schemas.request"]):
         target = importlib.import_module("tests.fuzz.target")
 
     def run(data: bytes) -> None:

@@ -1,9 +1,8 @@
 """What the fuzzers run: bytes as a record, and all that must hold of whatever a record becomes."""
 
-import orjson
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from schemas import names
+from schemas import names, read_outcome
 from worker.domain.commit import Commit, Position
 from worker.domain.entry import Entry, State
 from worker.domain.outcome import DeadLetterReason, Outcome, OutcomeType, about, about_invalid
@@ -75,7 +74,9 @@ def _check_outcome(outcome: Outcome) -> None:
     for _, text in headers:
         # Readers put them into logs and HTTP headers.
         assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in text.decode())
-    assert orjson.loads(value)["message_id"] == outcome.message_id
+    received = read_outcome(value, headers)
+    assert received is not None
+    assert received.outcome.message_id == outcome.message_id
 
 
 def _check_dead_letter(record: Record) -> None:

@@ -272,6 +272,11 @@ def test_a_base_url_loses_its_last_slash() -> None:
     assert loaded(DINTERO_BASE_URL="http://127.0.0.1:8081/").dintero_base_url == "http://127.0.0.1:8081"
 
 
+@pytest.mark.parametrize("source", ["/worker\n", "/a\x00", "x" * 1_025])
+def test_an_event_source_that_readers_of_outcomes_would_refuse_is_refused(source: str) -> None:
+    assert set(problems({**GOOD, "WORKER_EVENT_SOURCE": source})) == {"WORKER_EVENT_SOURCE"}
+
+
 def test_the_log_level_is_read_in_any_case() -> None:
     assert loaded(WORKER_LOG_LEVEL="debug").worker_log_level == "DEBUG"
 

@@ -144,6 +144,8 @@ def test_an_event_that_is_not_ours_keeps_its_identity(changes: dict[str, bytes |
         ({**DATA, "expires_at": "2026-02-30T00:00:00Z"}, "expires_at"),
         ({**DATA, "expires_at": "2026-01-01T00:00:00.123\n"}, "expires_at"),
         ({**DATA, "expires_at": 1_767_225_600}, "expires_at"),
+        ({**DATA, "expires_at": "9999-12-31T23:59:59-00:01"}, "expires_at"),
+        ({**DATA, "expires_at": "0001-01-01T00:00:00+00:01"}, "expires_at"),
     ],
 )
 def test_a_value_that_is_no_request_is_refused_by_the_member_at_fault(value: Any, member: str) -> None:

@@ -6,10 +6,9 @@ from typing import Any
 
 import orjson
 
-from schemas import names
-
 LATEST = 253_402_300_799_999
-"""The last millisecond that RFC 3339 can say: the end of the year 9999."""
+"""The last millisecond that RFC 3339 can say in UTC: the end of the year 9999."""
+_EARLIEST = -62_135_596_800_000  # the year 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -38,18 +37,6 @@ def bounded(text: str | None, name: str, limit: int) -> str:
     return text
 
 
-def check_json(value: Any, levels: int) -> None:
-    """Refuses what would not come out as it went in: the encoder's depth is limited, and so are its integers."""
-    if isinstance(value, dict | list):
-        if levels == 0:
-            raise Refused(f"parameters: expected at most {names.MAX_DEPTH} levels")
-        for inner in value.values() if isinstance(value, dict) else value:
-            if not isinstance(inner, str):
-                check_json(inner, levels - 1)
-    elif isinstance(value, float) and abs(value) >= 2.0**63:
-        raise Refused("parameters: expected numbers of at most 64 bits")
-
-
 def kept_json(value: Any) -> bytes:
     """JSON to be kept. A copy: orjson leaves its result in the buffer it grew, which can be sixty times as large."""
     return bytes(memoryview(orjson.dumps(value)))
@@ -58,9 +45,12 @@ def kept_json(value: Any) -> bytes:
 def milliseconds(text: str, name: str) -> int:
     if _RFC3339.fullmatch(text):
         try:
-            return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
+            moment = (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
         except ValueError:
             pass
+        else:
+            if _EARLIEST <= moment <= LATEST:
+                return moment
     raise Refused(f"{name}: expected an RFC 3339 time with an offset")
 
 

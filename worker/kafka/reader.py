@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas import names
+from schemas.request import check_parameters
 from worker.domain import identity
 from worker.domain.request import Identity, Invalid, Record, Request
-from worker.kafka.fields import LATEST, Refused, ascii_bytes, bounded, check_json, kept_json, member, milliseconds
+from worker.kafka.fields import LATEST, Refused, ascii_bytes, bounded, kept_json, member, milliseconds
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # A trace state or baggage. They go into headers: printable ASCII only, so that no line break gets through. And into the
@@ -201,7 +202,10 @@ class Reader:
         if parameters is not None:
             if not isinstance(parameters, dict):
                 raise Refused("parameters: expected an object")
-            check_json(parameters, names.MAX_DEPTH)
+            try:
+                check_parameters(parameters)
+            except ValueError as error:
+                raise Refused(f"parameters: {error}") from None
             # `1e15` is written again with 18 digits: the ledger's record must stay one that a broker takes.
             written = kept_json(parameters)
             if len(written) > self._max_bytes:

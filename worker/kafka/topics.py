@@ -12,6 +12,7 @@ from worker.kafka.producer import MAX_BATCH_SIZE
 
 _TIMEOUT = 30.0
 _TOPIC_EXISTS = 36
+_TOO_MANY_COPIES = 38
 # What we write must be taken whatever the brokers' own bound: this is Kafka's default, a batch's overhead included.
 _MAX_MESSAGE_BYTES = "1048588"
 
@@ -54,7 +55,9 @@ async def create(
     # The client raises nothing for a topic that was refused: each one's code must be looked at.
     for name, code, *message in response.topic_errors:
         made[name] = code == 0
-        if code not in (0, _TOPIC_EXISTS):
+        if code == _TOO_MANY_COPIES:
+            problems.append(f"{name}: there are fewer than {replication_factor} brokers: lower --replication-factor")
+        elif code not in (0, _TOPIC_EXISTS):
             problems.append(f"{name}: {for_code(code).__name__}: {message[0] if message and message[0] else 'refused'}")
     if problems:
         raise TopicsError("\n".join(problems))

@@ -81,6 +81,8 @@ def test_a_structured_request_is_read_with_what_extends_it() -> None:
         {**DATA, "terminal_id": "x" * 129},
         {**DATA, "expires_at": 1_767_225_600},
         {**DATA, "expires_at": "2026-01-01T00:00:00"},
+        {**DATA, "expires_at": "9999-12-31T23:59:59-00:01"},
+        {**DATA, "expires_at": "0001-01-01T00:00:00+00:01"},
         {**DATA, "parameters": [1]},
         {"terminal_id": "x"},
     ],

@@ -1,10 +1,12 @@
 """Building requests and reading outcomes, held against the worker's own reading and writing."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, reject
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import schemas
@@ -69,6 +71,53 @@ def test_a_message_id_that_the_worker_would_refuse_is_refused_at_once(message_id
         schemas.build_request(DATA, message_id=message_id, source="/shop")
 
 
+_EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+_ZONE = timezone(timedelta(hours=-9, minutes=-30))
+_text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"terminal_id": _text, "operation": st.sampled_from(sorted(names.OPERATIONS))},
+        optional={
+            "parameters": st.dictionaries(st.text(), _json),
+            "expires_at": st.integers(0, 253_402_300_000_000).map(lambda past: (_EPOCH + past * _MS).astimezone(_ZONE)),
+        },
+    ),
+    _text,
+)
+def test_whatever_the_model_takes_the_worker_takes_and_keeps(data: dict[str, Any], message_id: str) -> None:
+    try:
+        asked = schemas.RequestData.model_validate(data)
+    except ValidationError:
+        reject()
+    built = schemas.build_request(asked, message_id=message_id, source="/shop")
+    read = Reader(operations=names.OPERATIONS).read(Record(0, 0, built["key"], built["value"], built["headers"]))
+    assert isinstance(read, Request), read
+    assert (read.message_id, read.terminal_id) == (message_id, asked.terminal_id)
+    assert orjson.loads(read.parameters or b"null") == asked.parameters
+    assert read.expires_at == (asked.expires_at and (asked.expires_at - _EPOCH) // _MS)
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 1e19, float("inf"), float("nan")])
+def test_a_number_that_the_worker_would_refuse_or_json_cannot_say_is_refused_at_once(number: float) -> None:
+    with pytest.raises(ValidationError, match="64 bits"):
+        schemas.RequestData(terminal_id="x", operation="end_of_day", parameters={"a": [number]})
+
+
+def test_parameters_deeper_than_the_worker_takes_are_refused_at_once() -> None:
+    deep: Any = "x"
+    for _ in range(names.MAX_DEPTH):
+        deep = {"a": deep}
+    assert schemas.RequestData(terminal_id="x", operation="end_of_day", parameters=deep)
+    with pytest.raises(ValidationError, match="32 levels"):
+        schemas.RequestData(terminal_id="x", operation="end_of_day", parameters={"a": deep})
+
+
 @pytest.mark.parametrize("example", [example_messages.CREATED, COMPLETED, example_messages.FAILED])
 def test_the_worker_writes_the_examples(example: example_messages.Example) -> None:
     api = example.value["terminal_operation"]
@@ -100,7 +149,7 @@ def test_the_worker_writes_the_examples(example: example_messages.Example) -> No
         tuple(HEADERS),
         dict(HEADERS),
         COMPLETED.headers,
-        [*HEADERS, ("null", None)],
+        [*HEADERS, ("null", None), ("of-a-proxy", b"\xff")],
         [(name, text.decode()) for name, text in HEADERS],
     ],
 )
@@ -111,6 +160,19 @@ def test_an_outcome_is_read_whatever_shape_a_client_gives_its_headers(headers: A
     assert isinstance(received.outcome.result, schemas.EndOfDayResult)
     assert received.outcome.result.sale_amount == 29900
     assert str(received.headers.ce_id) == COMPLETED.headers[names.CE_ID]
+
+
+@pytest.mark.parametrize("count", ["3", True, 3.0])
+def test_a_result_that_is_not_as_documented_stays_as_the_api_gave_it(count: object) -> None:
+    result = {**COMPLETED.value["result"], "purchases_count": count}
+    operation = {**COMPLETED.value["terminal_operation"], "result": result}
+    value = orjson.dumps({**COMPLETED.value, "result": result, "terminal_operation": operation})
+    received = schemas.read_outcome(value, HEADERS)
+    assert received is not None
+    assert isinstance(received.outcome, schemas.Completed)
+    assert received.outcome.model_dump_json(include={"result"}) == orjson.dumps({"result": result}).decode()
+    assert isinstance(received.outcome.terminal_operation, schemas.OpenOperation)
+    assert received.outcome.terminal_operation.result == result
 
 
 def test_an_event_of_another_type_is_none_of_the_readers_business() -> None:
