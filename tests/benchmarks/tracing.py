@@ -1,4 +1,5 @@
-"""What tracing costs a request: no tracing, a request that is not sampled, one that is and whose spans are sent.
+"""What tracing costs a request: no tracing, a request that is not sampled, one that is and whose spans are sent. And
+what a line of the log costs.
 
     python -m tests.benchmarks.tracing
 
@@ -7,12 +8,19 @@ worker has. CPU of this process, its exporter's thread included, in turns, the l
 The spans are sent by OTLP over loopback to a collector in another process.
 """
 
+import asyncio
 import gc
+import logging
 import multiprocessing
+import os
 import time
+import timeit
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from multiprocessing.connection import Connection
+from pathlib import Path
 
+import structlog
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -20,8 +28,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from tests.support.spans import SpanSink
 from worker.domain.outcome import OutcomeType, about
 from worker.domain.request import Request
-from worker.telemetry import export
-from worker.telemetry.tracing import RecordedTracing, Tracing
+from worker.telemetry import logs
+from worker.telemetry.recording import RecordedTracing
+from worker.telemetry.session import Session
+from worker.telemetry.tracing import Tracing
 
 _TURNS = 12
 _LIFECYCLES = 400
@@ -64,16 +74,17 @@ def main() -> None:
     try:
         endpoint = f"{ours.recv()}/v1/traces"
         provider = TracerProvider(shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(endpoint=endpoint, session=export.Session("TRACES"))
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-        _print(_measured(provider, RecordedTracing(provider, **_NAMES)))
-        provider.shutdown()
+        processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, session=Session("TRACES")))
+        recorded = RecordedTracing(provider, processor, **_NAMES)
+        _print(_measured(processor, recorded))
+        asyncio.run(recorded.stop(10))
+        print(f"{'a line of the log':<28} {_line():>8.1f}")
     finally:
         ours.send("end")
         collector.join(10)
 
 
-def _measured(provider: TracerProvider, recorded: Tracing) -> dict[str, float]:
+def _measured(processor: BatchSpanProcessor, recorded: Tracing) -> dict[str, float]:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)  # as in a worker
     ways: dict[str, Callable[[], None]] = {
@@ -89,9 +100,33 @@ def _measured(provider: TracerProvider, recorded: Tracing) -> dict[str, float]:
             for number in range(1, _LIFECYCLES + 1):
                 way()
                 if number % _FLUSHED_AFTER == 0:
-                    provider.force_flush()
+                    processor.force_flush()
             least[name] = min(least[name], (time.process_time() - began) / _LIFECYCLES * 1e6)
     return least
+
+
+def _line() -> float:
+    """The longest of those that a request has, as JSON."""
+    with Path(os.devnull).open("w") as nowhere:
+        with redirect_stdout(nowhere):
+            logs.configure("info", "json")
+        log = structlog.wrap_logger(logging.getLogger("worker.engine"))
+
+        def outcome() -> None:
+            log.info(
+                "outcome_published",
+                status="completed",
+                reason=None,
+                message_id=_KEY,
+                idempotency_key=_KEY,
+                terminal_id="P11223351-T0013",
+                operation_id=_KEY,
+                partition=3,
+                **logs.traced(_request("01").traceparent),
+            )
+
+        times = timeit.repeat(outcome, number=_LIFECYCLES, repeat=_TURNS, timer=time.process_time)
+    return min(times) / _LIFECYCLES * 1e6
 
 
 def _print(costs: dict[str, float]) -> None:

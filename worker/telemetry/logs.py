@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
@@ -36,7 +37,6 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
     Libraries are heard from WARNING on, whatever `level` is.
     """
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -66,6 +66,9 @@ def configure(level: str, format: Literal["json", "console"]) -> None:  # noqa: 
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(True)
+    # No line tells of the place it was written at or of threads: logging's own advice on what to leave out.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
 
 
 def debug_on_sighup() -> None:
@@ -98,10 +101,15 @@ def _renderers(format: Literal["json", "console"]) -> list[Processor]:  # noqa: 
     return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
 
 
+@lru_cache(maxsize=512)
+def _names_secret(key: str) -> bool:
+    return _SECRET.search(key) is not None
+
+
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Strikes out the value of every key that names a secret, at any depth."""
     for key, value in event.items():
-        if _SECRET.search(key):
+        if _names_secret(key):
             event[key] = _STRUCK_OUT
         elif isinstance(value, dict | list | tuple):
             event[key] = _redacted(value, _MAX_DEPTH)
@@ -115,7 +123,7 @@ def _redacted(value: Any, levels: int) -> Any:
         return _STRUCK_OUT
     if isinstance(value, dict):
         return {
-            key: _STRUCK_OUT if _SECRET.search(str(key)) else _redacted(inner, levels - 1)
+            key: _STRUCK_OUT if _names_secret(str(key)) else _redacted(inner, levels - 1)
             for key, inner in value.items()
         }
     return [_redacted(inner, levels - 1) for inner in value]

@@ -10,7 +10,6 @@ from operator import attrgetter
 from typing import Literal
 from urllib.parse import urlsplit
 
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import SERVICE_VERSION, Resource
@@ -84,7 +83,7 @@ class Metrics:
             PrometheusReader(scope_info_enabled=False, registry=self._registry)
         ]
         if export.wanted("METRICS"):
-            readers.append(PeriodicReader(OTLPMetricExporter(session=export.Session("METRICS"))))
+            readers.append(_otlp_reader())
         self._provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
         self._partitions: Callable[[], Iterable[PartitionFigures]] = tuple
         self._accounts: Callable[[], Iterable[AccountFigures]] = tuple
@@ -302,8 +301,17 @@ class Metrics:
 
     async def stop(self, timeout: float) -> None:
         """Sends what is left, for at most `timeout` seconds; the rest is lost."""
-        await export.stop(self._provider, timeout)
+        await export.stop(self._provider.shutdown, timeout)
 
 
 def _failed(error: str | None) -> Attributes:
     return {} if error is None else {"error.type": error}
+
+
+def _otlp_reader() -> PeriodicReader:
+    # Imported here: see `tracing.build_tracing`.
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    from worker.telemetry.session import Session
+
+    return PeriodicReader(OTLPMetricExporter(session=Session("METRICS")))

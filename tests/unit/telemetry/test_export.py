@@ -1,5 +1,7 @@
 """The way out: whether there is one, as whom, and what is told of a collector that does not take what it is sent."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -9,7 +11,11 @@ from structlog.testing import capture_logs
 
 from tests.support.spans import SpanSink
 from tests.unit.telemetry.traced import NAMES, OUTCOME, URL
+from worker.demo.process import clean_environment
 from worker.telemetry import export, tracing
+from worker.telemetry import session as collector
+from worker.telemetry.recording import RecordedTracing
+from worker.telemetry.session import Session
 
 
 @pytest.fixture
@@ -25,11 +31,51 @@ async def test_spans_are_recorded_where_an_endpoint_asks_for_them_and_a_dead_one
     environment: pytest.MonkeyPatch,
 ) -> None:
     built = tracing.build_tracing(export.resource("1"), **NAMES)
-    assert isinstance(built, tracing.RecordedTracing)
+    assert isinstance(built, RecordedTracing)
     built.attempt("GET", URL, None, None, 0).end(200)
     started = time.monotonic()
     await built.stop(0.2)
     assert time.monotonic() - started < 2
+
+
+# All that `terminal-worker run` loads before it looks for brokers.
+_BUILT = """
+import os, sys
+import worker.cli.commands
+from worker.runtime import Runtime
+from worker.settings import load
+Runtime(load(os.environ))
+print(sorted({"requests", "opentelemetry.exporter.otlp", "google.protobuf"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("exporters", "imported"),
+    [
+        ({}, []),
+        *(
+            (
+                {f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT": "http://127.0.0.1:9"},
+                ["google.protobuf", "opentelemetry.exporter.otlp", "requests"],
+            )
+            for signal in ("TRACES", "METRICS")
+        ),
+    ],
+    ids=["none", "traces", "metrics"],
+)
+def test_a_worker_loads_exporters_only_where_something_is_sent(exporters: dict[str, str], imported: list[str]) -> None:
+    needed = {
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+        "DINTERO_ACCOUNT_ID": "P11223351",
+        "DINTERO_CLIENT_ID": "id",
+        "DINTERO_CLIENT_SECRET": "secret",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+    }
+    command = [sys.executable, "-c", _BUILT]
+    run = subprocess.run(
+        command, check=False, env=clean_environment() | needed | exporters, capture_output=True, text=True, timeout=60
+    )
+    assert (run.stdout, run.returncode) == (f"{imported}\n", 0), run.stderr
 
 
 async def test_spans_reach_a_collector_by_http(environment: pytest.MonkeyPatch) -> None:
@@ -65,13 +111,13 @@ def test_nonsense_in_a_variable_is_one_line_and_no_spans(environment: pytest.Mon
 
 
 @pytest.fixture
-def session() -> Iterator[export.Session]:
-    with export.Session("TRACES") as session:
+def session() -> Iterator[Session]:
+    with Session("TRACES") as session:
         session.trust_env = False
         yield session
 
 
-def test_a_collector_in_trouble_is_two_lines_however_often_it_is_asked(session: export.Session) -> None:
+def test_a_collector_in_trouble_is_two_lines_however_often_it_is_asked(session: Session) -> None:
     with SpanSink(status=500) as sink, capture_logs() as told:
         url = sink.url.replace("//", "//me:secret@") + "/v1/traces?key=secret"
         for status in (302, 500, 503, 200, 200):
@@ -85,7 +131,7 @@ def test_a_collector_in_trouble_is_two_lines_however_often_it_is_asked(session: 
     assert "secret" not in str(told)
 
 
-def test_a_collector_that_is_away_or_silent_is_named_by_the_kind_of_error(session: export.Session) -> None:
+def test_a_collector_that_is_away_or_silent_is_named_by_the_kind_of_error(session: Session) -> None:
     with capture_logs() as told:
         for _ in range(2):
             with pytest.raises(requests.ConnectionError):
@@ -96,12 +142,12 @@ def test_a_collector_that_is_away_or_silent_is_named_by_the_kind_of_error(sessio
 
 
 def test_a_collector_that_needs_longer_than_batches_come_is_slow(
-    session: export.Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with SpanSink() as sink, capture_logs() as told:
-        monkeypatch.setattr(export, "_SLOW", -1.0)
+        monkeypatch.setattr(collector, "_SLOW", -1.0)
         session.post(f"{sink.url}/v1/traces", data=b"")
-        monkeypatch.setattr(export, "_SLOW", 60.0)
+        monkeypatch.setattr(collector, "_SLOW", 60.0)
         session.post(f"{sink.url}/v1/traces", data=b"")
     assert [(line["event"], line.get("why")) for line in told] == [
         ("telemetry_not_taken", "slow"),

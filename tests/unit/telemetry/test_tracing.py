@@ -1,5 +1,7 @@
 """Spans, as an exporter gets them."""
 
+import time
+
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -35,6 +37,9 @@ def test_a_process_span_is_a_child_of_the_request_and_links_to_it(
     assert (done.name, done.kind, done.status.status_code) == ("process requests", SpanKind.CONSUMER, StatusCode.UNSET)
     assert done.parent is not None
     assert done.context is not None
+    assert done.start_time is not None
+    assert done.end_time is not None
+    assert time.time_ns() - 60 * 10**9 < done.start_time <= done.end_time
     assert f"{done.context.trace_id:032x}" == TRACE
     assert f"{done.parent.span_id:016x}" == "00f067aa0ba902b7"
     assert [link.context.span_id for link in done.links] == [done.parent.span_id]
@@ -194,7 +199,7 @@ def test_an_attempt_for_a_restored_request_says_so_and_that_its_parent_is_elsewh
 
 
 def test_a_publish_span_names_the_event(recorded: tracing.Tracing, exporter: InMemorySpanExporter) -> None:
-    span = recorded.publish(OUTCOME)
+    span = recorded.publish(OUTCOME._replace(tracestate="a=b"))
     span.end(error="ProducerFenced")
     done = the_one(exporter)
     assert done.attributes is not None
@@ -205,7 +210,7 @@ def test_a_publish_span_names_the_event(recorded: tracing.Tracing, exporter: InM
     assert done.attributes["cloudevents.event_source"] == "/worker"
     assert done.attributes["error.type"] == "ProducerFenced"
     assert span.traceparent is not None
-    assert TRACE in span.traceparent
+    assert (span.traceparent[3:35], span.tracestate) == (TRACE, "a=b")
 
 
 def test_without_recording_contexts_pass_through_untouched() -> None:

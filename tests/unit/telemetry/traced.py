@@ -6,7 +6,8 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from worker.domain.outcome import Outcome, OutcomeType
 from worker.domain.request import Request
-from worker.telemetry.tracing import RecordedTracing, Span, Tracing
+from worker.telemetry.recording import RecordedTracing
+from worker.telemetry.tracing import Span, Tracing
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -22,8 +23,7 @@ URL = "https://checkout.dintero.com/v1/admin/terminals/operations"
 def recorded_by(exporter: SpanExporter, sampler: Sampler | None = None) -> RecordedTracing:
     """What is sampled reaches the exporter at once."""
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return RecordedTracing(provider, **NAMES)
+    return RecordedTracing(provider, SimpleSpanProcessor(exporter), **NAMES)
 
 
 def taken(tracing: Tracing, request: Request = REQUEST) -> tuple[Span, Request]:
