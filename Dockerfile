@@ -11,14 +11,14 @@ COPY requirements.lock ./
 RUN /uv/bin/uv venv --python "$(command -v python3)" /app \
     && /uv/bin/uv pip sync --python /app/bin/python --require-hashes --only-binary :all: requirements.lock
 COPY . ./
-RUN /uv/bin/uv pip install --python /app/bin/python --no-deps .
+RUN /uv/bin/uv pip install --python /app/bin/python --no-deps --build-constraints requirements-build.lock .
 # The debug symbols of wheels are a fifth of the environment.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils \
     && find /app -name "*.so" -exec strip --strip-debug {} +
 
 FROM ${BASE}
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="terminal-operations-worker" \
       org.opencontainers.image.description="Runs payment terminal operations requested on Kafka, exactly once" \

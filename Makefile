@@ -10,18 +10,20 @@ UV := .tools/bin/uv
 UV_VERSION := 0.13.9
 INSTALLED := .venv/.installed
 CODE := worker schemas tests deploy
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' worker/__init__.py)
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help install lock lint test demo bench chaos image clean
+.PHONY: help install lock lint test demo bench chaos image dist release-check clean
 
 help:  ## Show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## Install the locked dependencies and .venv/bin/terminal-worker
 
 lock: $(UV)  ## Write the lock files again from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements.lock
 	$(COMPILE) pyproject.toml --extra demo --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --group build --output-file requirements-build.lock
 
 lint: install  ## Check style, format and types
 	$(BIN)/ruff check $(CODE)
@@ -41,7 +43,16 @@ chaos: install  ## Attack workers, brokers, network and API (DURATION=300 SEED=7
 	@$(BIN)/python -m tests.chaos --seconds $(or $(DURATION),300) $(if $(SEED),--seed $(SEED))
 
 image:  ## Build the container image
-	@docker build --tag "terminal-operations-worker:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" --build-arg REVISION="$$(git rev-parse HEAD)" .
+	@docker build --tag terminal-operations-worker:$(VERSION) --build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" .
+
+dist: install  ## Build wheel and sdist, SBOM and release notes into dist/
+	@rm -rf dist
+	@$(UV) build --quiet --require-hashes --build-constraints requirements-build.lock --out-dir dist
+	@$(BIN)/python deploy/sbom.py dist/sbom.cdx.json
+	@$(BIN)/python deploy/release/notes.py dist/RELEASE_NOTES.md
+
+release-check: install  ## Make dist/, and try its wheel in an environment of its own, outside the checkout
+	@CI=true $(BIN)/pytest tests/deploy/test_release.py
 
 clean:  ## Remove everything that is not in git
 	rm -rf .venv .tools .kafka .hypothesis .mypy_cache .ruff_cache .pytest_cache dist
@@ -56,8 +67,8 @@ $(UV): .tools/uv-$(UV_VERSION)
 	@touch $@
 
 # `pip sync` removes what is not locked, the project itself too: it is put back after.
-$(INSTALLED): pyproject.toml requirements-dev.lock | $(UV)
+$(INSTALLED): pyproject.toml requirements-dev.lock requirements-build.lock | $(UV)
 	@test -x $(BIN)/python || $(UV) venv --quiet --python "$$(command -v python3)" .venv
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --build-constraints requirements-build.lock --editable .
 	@touch $@

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.deploy.tools import ROOT, TOOLS, ToolError, run
+from worker import __version__
 from worker.demo.process import HttpProcess, Process, free_ports
 
 _BASE, _IMAGE = "localhost/base", "localhost/worker"
@@ -75,8 +76,8 @@ def build() -> None:
     TOOLS.mkdir(parents=True, exist_ok=True)
     if _BASE not in buildah("images", "--format", "{{.Name}}"):
         _make_base()
-    arguments = ("--isolation", "chroot", "--layers", "--build-arg", f"BASE={_BASE}", "--tag", _IMAGE)
-    buildah("build", *arguments, str(ROOT), timeout=_BUILD_TIMEOUT)
+    given = ("--build-arg", f"BASE={_BASE}", "--build-arg", f"VERSION={__version__}")
+    buildah("build", "--isolation", "chroot", "--layers", *given, "--tag", _IMAGE, str(ROOT), timeout=_BUILD_TIMEOUT)
 
 
 def _make_base() -> None:

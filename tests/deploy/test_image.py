@@ -46,7 +46,6 @@ def test_the_base_is_pinned_and_uv_is_that_of_the_checkout() -> None:
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${BASE}"}
     (version,) = re.findall(r"^UV_VERSION := (\S+)", (tools.ROOT / "Makefile").read_text(), re.MULTILINE)
     assert f"ARG UV_VERSION={version}\n" in DOCKERFILE
-    assert f"ARG VERSION={__version__}\n" in DOCKERFILE
 
 
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])

@@ -178,6 +178,24 @@ def test_a_pod_has_more_time_to_stop_than_the_worker_takes(manifests: Manifests)
     assert "lifecycle" not in container
 
 
+def test_a_worker_has_the_memory_that_full_partitions_take(production: Manifests) -> None:
+    _, container = production.worker
+    backlog = Settings.model_fields["worker_backlog_limit"].default
+    assert "WORKER_BACKLOG_LIMIT" not in production.environment(container)
+    partitions = production.the("KafkaTopic", "terminal-operations.requests")["spec"]["partitions"]
+    workers = production.the("ScaledObject")["spec"]["minReplicaCount"]
+    resources = container["resources"]
+    # MiB, as worker/TUNING.md has them: a KiB a request, and twice its share for a restore and a neighbour's.
+    assert mebibytes(resources["requests"]["memory"]) >= 100 + partitions * backlog / 1024
+    assert mebibytes(resources["limits"]["memory"]) >= 2 * (100 + partitions / workers * backlog / 1024)
+    assert "cpu" not in resources["limits"]
+
+
+def mebibytes(quantity: str) -> int:
+    assert quantity.endswith("Mi")
+    return int(quantity.removesuffix("Mi"))
+
+
 def test_probes_ask_for_life_before_they_restart_and_for_readiness_before_they_count(manifests: Manifests) -> None:
     _, container = manifests.worker
     probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}

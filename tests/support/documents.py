@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("worker", "schemas", "tests", "deploy")
 DOCUMENTS = [
     ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
     *(file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.md")) if "node_modules" not in file.parts),
 ]
 

@@ -1,9 +1,10 @@
 """The commands together, and how each of them ends."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from worker import __version__
 from worker.cli import common
 from worker.cli.check import check
 from worker.cli.dead_letters import dead_letters
@@ -44,8 +45,18 @@ app.add_typer(dead_letters, name="dead-letters", rich_help_panel=_REPAIR)
 app.add_typer(state, name="state", rich_help_panel=_REPAIR)
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{common.PROGRAM} {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Run payment terminal operations that are requested on Kafka, exactly once,
     and publish their outcomes.
 

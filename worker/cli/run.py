@@ -12,7 +12,6 @@ import uvloop
 
 from worker import __version__
 from worker.cli import common
-from worker.http.server import ListenError, Server
 from worker.kafka.topics import TopicsError
 from worker.settings import Settings, SettingsError
 from worker.telemetry import logs
@@ -46,6 +45,9 @@ def run(
 
         terminal-worker run --log-format console --http-port 8090
     """
+    # Imported here and in `_run`: the other commands need not wait for HTTP, OpenTelemetry and the Kafka client.
+    from worker.http.server import ListenError
+
     settings = common.settings(
         kafka_bootstrap_servers=bootstrap_servers,
         worker_http_port=http_port,
@@ -63,7 +65,7 @@ def run(
 
 
 async def _run(settings: Settings) -> None:
-    # Imported here: the other commands need not wait for OpenTelemetry and the Kafka client to load.
+    from worker.http.server import Server
     from worker.runtime import Runtime
 
     runtime = Runtime(settings)

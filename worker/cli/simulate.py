@@ -9,7 +9,6 @@ import typer
 import uvloop
 from pydantic import TypeAdapter, ValidationError
 
-from worker.simulator.server import serve
 from worker.simulator.settings import AccountCredentials, Settings
 
 
@@ -97,6 +96,9 @@ def _read_accounts(path: Path) -> dict[str, AccountCredentials]:
 async def _until_stopped(
     host: str, port: int, settings: Settings, seed: int | None, accounts: dict[str, AccountCredentials] | None
 ) -> None:
+    # Imported here, as in `run`: the other commands need no HTTP server.
+    from worker.simulator.server import serve
+
     def ready(port: int) -> None:
         typer.echo(f"simulating Dintero's API on http://{host}:{port}")
 

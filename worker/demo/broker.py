@@ -195,13 +195,12 @@ class EmbeddedBroker(Broker):
 
 def copy_jars() -> None:
     """Has Maven copy the jars of Apache Kafka, unless they are there. Safe in many processes at once."""
+    if not _POM.exists():
+        # First of all: an installed wheel has no folder to write to.
+        raise BrokerUnavailableError("The real Apache Kafka needs the project's checkout, for deploy/kafka/pom.xml.")
     _JARS.parent.mkdir(exist_ok=True)
     with _locked(_JARS.parent / "lock"):
         copied_for = _JARS / "pom.xml"
-        if not _POM.exists():
-            raise BrokerUnavailableError(
-                "The real Apache Kafka needs the project's checkout, for deploy/kafka/pom.xml."
-            )
         if copied_for.exists() and copied_for.read_bytes() == _POM.read_bytes():
             return
         if shutil.which("mvn") is None:

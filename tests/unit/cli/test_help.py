@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from tests.support.documents import assert_exists, typed
+from worker import __version__
 from worker.cli.commands import app, run_command
 
 
@@ -43,6 +44,11 @@ def test_every_command_that_a_help_shows_exists_with_its_options(command: str) -
     assert shown
     for each in shown:
         assert_exists(each)
+
+
+def test_the_version_is_told() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"terminal-worker {__version__}\n")
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {}], ids=str)
