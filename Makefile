@@ -13,7 +13,7 @@ CODE := worker schemas tests deploy
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' worker/__init__.py)
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help install lock lint test demo bench chaos image dist release-check clean
+.PHONY: help install lock lint test demo bench bench-peers chaos image dist release-check clean
 
 help:  ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,11 @@ test: install lint  ## Lint, then run every test
 demo: install  ## Watch requests run, with a worker killed on the way
 	@$(BIN)/terminal-worker demo
 
-bench: install  ## Measure what a request costs the worker, on a real Kafka
-	@$(BIN)/python -m tests.benchmarks.lifecycle
+bench: install  ## Measure the worker, its floor and FastStream in turns, on a real Kafka (10 minutes)
+	@$(BIN)/python -m tests.benchmarks.compare
+
+bench-peers: install  ## And Bento and Parallel Consumer, built with Go and Maven (15 minutes)
+	@$(BIN)/python -m tests.benchmarks.compare --peers
 
 chaos: install  ## Attack workers, brokers, network and API (DURATION=300 SEED=7), then count every promise
 	@$(BIN)/python -m tests.chaos --seconds $(or $(DURATION),300) $(if $(SEED),--seed $(SEED))
