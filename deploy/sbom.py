@@ -2,8 +2,8 @@
 
 .venv/bin/python deploy/sbom.py OUTPUT
 
-Each has its licence, what it depends on, and the hashes of the files that the lock allows. A package that is installed
-in another version than the locked one is an error: the bill would tell of something else than the image holds.
+Each has the licence it states, what it depends on, and the hashes of the files that the lock allows. One installed in
+another version than the locked one is an error: the bill would tell of something else than the image holds.
 """
 
 import json

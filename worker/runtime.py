@@ -22,7 +22,7 @@ from worker.engine import Engine
 from worker.http.lanes import oldest_lanes
 from worker.kafka import topics as kafka_topics
 from worker.kafka.commit import LedgerCommitter
-from worker.kafka.connection import unless, within
+from worker.kafka.connection import naming, unless, within
 from worker.kafka.group import SESSION_TIMEOUT, Group
 from worker.kafka.producer import PlainProducer, Producer, TransactionalProducer, transactional_id
 from worker.kafka.reader import Reader
@@ -188,13 +188,14 @@ class Runtime:
             async with self._restores:
                 began = time.monotonic()
                 await producer.start()
-                restored = await restore(
-                    settings.connection,
-                    settings.topics,
-                    number,
-                    group=settings.kafka_group_id,
-                    start_at_end=settings.kafka_auto_offset_reset == "latest",
-                )
+                with naming("Read"):
+                    restored = await restore(
+                        settings.connection,
+                        settings.topics,
+                        number,
+                        group=settings.kafka_group_id,
+                        start_at_end=settings.kafka_auto_offset_reset == "latest",
+                    )
                 clock = Clock()
                 clock.not_before(restored.position.time)
                 partition = Partition(settings.policy, random.random, restored.position)

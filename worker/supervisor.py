@@ -49,6 +49,8 @@ class Supervisor:
         self._opener = opener
         self._changed = changed
         self._failed = failed
+        self._said: str | None = None
+        self._in_vain = False
         self._failures = 0
         self._failing_since = 0.0
         self._nudge = asyncio.Event()
@@ -87,12 +89,13 @@ class Supervisor:
         # ends in the same step. The flag is not.
         while not self._closing.is_set():
             self.state = SupervisorState.OPENING
-            committed_before = unbroken = False
+            served = committed_before = unbroken = False
             try:
                 async with self._opener(self.number) as engine:
                     if self._closing.is_set():
                         return
                     self._serve(engine)
+                    served = True
                     try:
                         await engine.run()
                     finally:
@@ -106,6 +109,9 @@ class Supervisor:
                 if self._closing.is_set():
                     return
                 in_a_row = 1 if committed_before else in_a_row + 1
+                self._in_vain = served and not committed_before
+                if committed_before:
+                    self._said, self._failures = None, 0
                 if not _is_brokers_trouble(error):
                     alike = 1 if committed_before or type(error) is not kind else alike + 1
                     kind = type(error)
@@ -116,10 +122,11 @@ class Supervisor:
                 await self._back_off(error, in_a_row, _FENCED_BACK_OFF if fenced_as_owner else None)
 
     def _serve(self, engine: Engine) -> None:
-        if self.error:
+        # What failed at its first commit opens as well as ever: that is no recovery.
+        if self._said and not self._in_vain:
             seconds = round(time.monotonic() - self._failing_since, 1)
             log.info("partition_recovered", partition=self.number, failures=self._failures, seconds=seconds)
-            self._failures = 0
+            self._said, self._failures = None, 0
         self.engine, self.state, self.error = engine, SupervisorState.RUNNING, None
         self._changed()
 
@@ -132,8 +139,9 @@ class Supervisor:
         longest = min(_LONGEST_BACK_OFF, 0.1 * 2 ** min(in_a_row, 10))
         delay = fixed if fixed is not None else longest * random.uniform(0.5, 1.0)
         description = _describe(error)
-        if self.error != description:  # one line for each change, however long brokers stay away
+        if self._said != description:  # one line for each change, however long brokers stay away
             log.warning("partition_in_doubt", partition=self.number, why=description, reopening_in_s=round(delay, 2))
+        self._said = description
         if not self._failures:
             self._failing_since = time.monotonic()
         self._failures += 1

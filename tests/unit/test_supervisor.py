@@ -22,7 +22,7 @@ from worker.clock import Clock
 from worker.domain.commit import Position
 from worker.domain.partition import Partition
 from worker.engine import Engine
-from worker.kafka.connection import within
+from worker.kafka.connection import NotAllowedError, within
 from worker.kafka.ledger import LedgerRefusedError
 from worker.supervisor import Supervisor, SupervisorState
 from worker.telemetry.metrics import Metrics
@@ -110,6 +110,20 @@ async def test_brokers_that_stay_away_are_one_line_and_their_return_another(worl
     assert [line["event"] for line in logs] == ["partition_in_doubt", "partition_recovered"]
     assert (logs[0]["partition"], logs[1]["failures"]) == (3, 10)
     assert logs[1]["seconds"] < 60
+
+
+async def test_what_fails_at_its_first_commit_is_said_once_and_its_opening_is_no_recovery(
+    world: World, logs: list[Any]
+) -> None:
+    for number in range(1, 2 * HALTS_AFTER):
+        (await world.life(number)).fail(NotAllowedError("Write on topic 'outcomes'"))
+    last = await world.life(2 * HALTS_AFTER)
+    assert [line["event"] for line in logs] == ["partition_in_doubt"]
+    assert "Write on topic 'outcomes'" in logs[0]["why"]
+    last.has_committed = True
+    last.fail(NotAllowedError("Write on topic 'outcomes'"))  # taken away once more
+    await world.life(2 * HALTS_AFTER + 1)
+    assert [line["event"] for line in logs] == ["partition_in_doubt", "partition_in_doubt", "partition_recovered"]
 
 
 async def test_a_refused_ledger_halts_at_once_and_is_said(world: World, logs: list[Any]) -> None:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 import uvloop
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from worker.simulator.settings import AccountCredentials, Settings
+from worker.credentials import AccountsFile, UnreadableError
+from worker.simulator.settings import Settings
 
 
 def simulate(
@@ -81,20 +82,16 @@ def simulate(
             reject=reject,
             busy=busy,
         )
-        accounts = None if accounts_file is None else _read_accounts(accounts_file)
+        accounts = None if accounts_file is None else AccountsFile(accounts_file)
     except ValidationError as error:
         raise typer.BadParameter("; ".join(problem["msg"] for problem in error.errors(include_input=False))) from None
-    except OSError as error:
-        raise typer.BadParameter(f"the accounts file cannot be read: {error.strerror}") from None
+    except UnreadableError as error:
+        raise typer.BadParameter(str(error)) from None
     uvloop.run(_until_stopped(host, port, settings, seed, accounts))
 
 
-def _read_accounts(path: Path) -> dict[str, AccountCredentials]:
-    return TypeAdapter(dict[str, AccountCredentials]).validate_json(path.read_bytes())
-
-
 async def _until_stopped(
-    host: str, port: int, settings: Settings, seed: int | None, accounts: dict[str, AccountCredentials] | None
+    host: str, port: int, settings: Settings, seed: int | None, accounts: AccountsFile | None
 ) -> None:
     # Imported here, as in `run`: the other commands need no HTTP server.
     from worker.simulator.server import serve

@@ -1,19 +1,37 @@
 """What every Kafka client of the worker is built from."""
 
 import asyncio
+import hashlib
+import logging
 import ssl
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
-from aiokafka.errors import KafkaError
+import structlog
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 from pydantic import SecretStr
 
 # A client that did not stop in time is taken apart: each part gets this long. Pods have 30 s to end in all.
 _BY_HAND = 0.5
 # What a call that was given up has to clean up after itself.
 _GIVEN_UP = 5.0
+# How soon a rotated credential is noticed, and how often one that the brokers refuse is tried.
+_LOOK_EVERY = 1.0
+_TRIAL = 10.0
+
+_REFUSALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, TransactionalIdAuthorizationFailed)
+
+log = structlog.wrap_logger(logging.getLogger(__name__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +73,73 @@ class Connection:
                 context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
             options["ssl_context"] = context
         return options
+
+    def credentials(self) -> str:
+        """A digest of the password, certificates and key as they are now: another one when any was changed."""
+        digest = hashlib.sha256(self.sasl_password.get_secret_value().encode() if self.sasl_password else b"")
+        for path in (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile):
+            try:
+                digest.update(hashlib.sha256(Path(path).read_bytes() if path else b"").digest())
+            except OSError:
+                digest.update(b"unreadable")
+        return digest.hexdigest()
+
+
+class NotAllowedError(KafkaError):  # type: ignore[misc]
+    """The brokers refuse what this user is to do: which operation, on what. Passes once a person allows it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@contextmanager
+def naming(operation: str) -> Iterator[None]:
+    """Makes a NotAllowedError of the refusal of a topic, a group or a transactional id. Of topics, `operation` is."""
+    try:
+        yield
+    except KafkaError as error:
+        # aiokafka's background tasks wrap what ended them.
+        refused = next((each for each in (error, error.__cause__) if isinstance(each, _REFUSALS)), None)
+        if refused is None:
+            raise
+        named = refused.args[0] if refused.args else "?"
+        if isinstance(refused, TopicAuthorizationFailedError):
+            topics = [named] if isinstance(named, str) else sorted(named)
+            raise NotAllowedError("; ".join(not_allowed(operation, "topic", topic) for topic in topics)) from None
+        if isinstance(refused, GroupAuthorizationFailedError):
+            raise NotAllowedError(not_allowed("Read", "group", named)) from None
+        raise NotAllowedError(not_allowed("Write", "transactional id", named)) from None
+
+
+def not_allowed(operation: str, kind: str, name: str) -> str:
+    return f"{operation} on {kind} {name!r} is not allowed to this user: `terminal-worker check` tells what to do"
+
+
+async def rotated(connection: Connection, used: str) -> None:
+    """Returns once the credentials are others than those `used`, and the brokers take them.
+
+    What they refuse is said once for each change, and tried again: connections of before go on meanwhile.
+    """
+    refused: str | None = None
+    while True:
+        await asyncio.sleep(_LOOK_EVERY)
+        now = connection.credentials()
+        if now == used:
+            continue
+        try:
+            client = AIOKafkaClient(**connection.options())
+            try:
+                async with asyncio.timeout(_TRIAL):
+                    await client.bootstrap()
+            finally:
+                await stop_client(client)
+        except (KafkaError, OSError, TimeoutError) as error:
+            if refused != now:
+                log.warning("kafka_credentials_refused", why=str(error) or type(error).__name__)
+            refused = now
+            continue
+        log.info("kafka_credentials_rotated")
+        return
 
 
 async def within(seconds: float, call: Awaitable[Any]) -> bool:

@@ -19,7 +19,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 
 from worker.domain.request import Record
 from worker.engine import Engine
-from worker.kafka.connection import Connection, stop_client, unless, within
+from worker.kafka.connection import Connection, naming, rotated, stop_client, unless, within
 from worker.kafka.records import tolerate_header_names
 from worker.supervisor import Supervisor
 from worker.telemetry.metrics import Metrics
@@ -69,6 +69,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         self._parked: BaseException | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._leaving = asyncio.Event()
         self._patience: asyncio.TimerHandle | None = None
         self.supervisors: dict[int, Supervisor] = {}
         self.joined = False
@@ -83,7 +84,9 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                await self._member()
+                with naming("Read"):
+                    await self._member()
+                continue  # stopped, or with other credentials from now on
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task and task.cancelling():
@@ -103,6 +106,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
     def stop(self) -> None:
         """Ask `run` to return: it takes no more records in, drains, and leaves the group."""
         self._stopping.set()
+        self._leaving.set()
 
     async def settle(self, timeout: float) -> None:
         """No new creates; wait for the answers in flight and commit them, and the group offsets."""
@@ -114,19 +118,25 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _member(self) -> None:
         self._parked = None
+        self._leaving = leaving = asyncio.Event()
+        credentials = self._connection.credentials()
         self._consumer = consumer = self._new_consumer()
         offsets = asyncio.create_task(self._commit_offsets_regularly())
+        # aiokafka's clients keep what they were built with: all are built anew, also the producers of the engines.
+        rotation = asyncio.create_task(rotated(self._connection, credentials))
+        rotation.add_done_callback(lambda _: leaving.set())
         try:
             consumer.subscribe([self._topic], listener=self)
             # It waits for an assignment without limit: a stop must not wait with it.
-            await unless(self._stopping, consumer.start())
+            await unless(leaving, consumer.start())
             self.error = None
             # A rebalance holds the fetch until it ends, and with the brokers away that is never (trap T9).
-            await unless(self._stopping, self._poll_on(consumer))
+            await unless(leaving, self._poll_on(consumer))
             await self.settle(self._drain_timeout)
         finally:
             self.joined = False
             offsets.cancel()
+            rotation.cancel()
             self._end_patience()
             await self._close_all(self.supervisors.values())
             self.supervisors.clear()
@@ -225,7 +235,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
         self._resume()
-        if self._stopping.is_set():
+        if self._leaving.is_set():
             numbers = set(self.supervisors)  # what is new goes to the next owner, untouched
         for number in numbers - set(self.supervisors):
             self.supervisors[number] = self._supervise(number, self._steer_all)
@@ -239,7 +249,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             self._patience.cancel()
 
     def _resume(self) -> None:
-        if self._stopping.is_set():
+        if self._leaving.is_set():
             return  # draining: a rebalance meanwhile must not begin new creates
         for supervisor in self.supervisors.values():
             supervisor.resume()

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from schemas import names
-from worker.kafka.connection import Connection, stop_client
+from worker.kafka.connection import Connection, naming, stop_client
 
 # Longer than any healthy commit, and under the transaction timeout: what hangs is given up, not waited for.
 _TIMEOUT = 10.0
@@ -64,15 +65,20 @@ class TransactionalProducer:
         )
 
     async def start(self) -> None:
-        async with asyncio.timeout(_TIMEOUT):
-            await self._producer.start()
+        with naming("Write"):
+            async with asyncio.timeout(_TIMEOUT):
+                await self._producer.start()
 
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
-        async with asyncio.timeout(_TIMEOUT):
-            await self._producer.begin_transaction()
-            # A failed delivery does not fail aiokafka's transaction: only awaiting each one tells (trap T1).
-            await _deliver(self._producer, [*ledger, *events])
-            await self._producer.commit_transaction()
+        with naming("Write"):
+            async with asyncio.timeout(_TIMEOUT):
+                await self._producer.begin_transaction()
+                try:
+                    # A failed delivery does not fail aiokafka's transaction: only awaiting each one tells (trap T1).
+                    await _deliver(self._producer, [*ledger, *events])
+                except KafkaError as error:
+                    raise _ended_by(self._producer) or error from None
+                await self._producer.commit_transaction()
 
     async def close(self) -> None:
         await stop_client(self._producer)
@@ -91,13 +97,15 @@ class PlainProducer:
         )
 
     async def start(self) -> None:
-        async with asyncio.timeout(_TIMEOUT):
-            await self._producer.start()
+        with naming("Write"):
+            async with asyncio.timeout(_TIMEOUT):
+                await self._producer.start()
 
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
-        async with asyncio.timeout(_TIMEOUT):
-            await _deliver(self._producer, events)
-            await _deliver(self._producer, ledger)
+        with naming("Write"):
+            async with asyncio.timeout(_TIMEOUT):
+                await _deliver(self._producer, events)
+                await _deliver(self._producer, ledger)
 
     async def close(self) -> None:
         await stop_client(self._producer)
@@ -124,6 +132,13 @@ async def _deliver(producer: AIOKafkaProducer, messages: Iterable[Message]) -> N
         ended, _ = await asyncio.wait(deliveries, return_when=asyncio.FIRST_EXCEPTION)
         for delivery in ended:
             delivery.result()
+
+
+def _ended_by(producer: AIOKafkaProducer) -> BaseException | None:
+    """What ended a transaction before its deliveries failed, of whatever that was: a topic that was refused."""
+    manager = getattr(producer, "_txn_manager", None)
+    ended = manager.wait_for_transaction_end() if manager else None
+    return ended.exception() if ended is not None and ended.done() else None
 
 
 def _retrieve(delivery: asyncio.Future[Any]) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import for_code
+from aiokafka.errors import TopicAuthorizationFailedError, for_code
 
-from worker.kafka.connection import Connection, Topics, stop_client
+from worker.kafka.connection import Connection, Topics, not_allowed, stop_client
 from worker.kafka.producer import MAX_BATCH_SIZE
 
 _TIMEOUT = 30.0
@@ -77,7 +77,8 @@ async def verify(connection: Connection, topics: Topics, *, command: str) -> int
             counts = await _partition_counts(admin, names)
             missing = [name for name in names if name not in counts]
             if missing:
-                lines = [f"topic {name!r} does not exist: make it with `{command}`" for name in missing]
+                hint = f"make it with `{command}`, or allow this user to Describe it"
+                lines = [f"topic {name!r} does not exist, or is hidden from this user: {hint}" for name in missing]
                 raise TopicsError("\n".join(lines))
             problems = _mismatch(topics, counts) + await _unfit_settings(admin, topics)
     finally:
@@ -107,9 +108,14 @@ async def _unfit_settings(admin: Any, topics: Topics) -> list[str]:
     """What would lose pending operations, or refuse a commit and so hold up its partition for ever."""
     written = [topics.outcomes, topics.state, topics.dead_letters]
     found: dict[tuple[str, str], str | None] = {}
+    refused: list[str] = []
     for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in written]):
-        for _, _, _, name, entries in response.resources:
+        for code, _, _, name, entries in response.resources:
+            if code:
+                refused.append(_unreadable(name, for_code(code)))
             found.update({(name, entry[0]): entry[1] for entry in entries})
+    if refused:
+        return refused
     problems = []
     policy = found.get((topics.state, "cleanup.policy"))
     if policy != "compact":
@@ -127,3 +133,9 @@ async def _unfit_settings(admin: Any, topics: Topics) -> list[str]:
                 f"{MAX_BATCH_SIZE}: fix it with `{fix}`"
             )
     return problems
+
+
+def _unreadable(name: str, error: type[Exception]) -> str:
+    if error is TopicAuthorizationFailedError:
+        return not_allowed("DescribeConfigs", "topic", name)
+    return f"topic {name!r}: its configuration cannot be read: {error.__name__}"

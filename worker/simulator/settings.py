@@ -1,6 +1,6 @@
 """What the simulated API does, and how badly. Durations are seconds; rates are shares of the requests, 0 to 1."""
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -76,10 +76,11 @@ class Settings(BaseModel):
         return self
 
 
-class AccountCredentials(BaseModel):
+class AccountCredentials(Protocol):
     """The only client an account accepts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    @property
+    def client_id(self) -> str: ...
 
-    client_id: str
-    client_secret: SecretStr
+    @property
+    def client_secret(self) -> SecretStr: ...

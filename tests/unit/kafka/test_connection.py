@@ -2,18 +2,28 @@
 
 import asyncio
 import gc
+import logging
 import ssl
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from pydantic import SecretStr
 
-from worker.kafka.connection import Connection, stop_client, within
+from worker.credentials import MountedSecret
+from worker.kafka import connection as connections
+from worker.kafka.connection import Connection, NotAllowedError, naming, rotated, stop_client, within
 
 PASSWORD = "hunter2-hunter2"
 
@@ -45,6 +55,89 @@ def test_brokers_must_show_a_certificate_for_their_own_name() -> None:
     context = connection("SSL").options()["ssl_context"]
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (TopicAuthorizationFailedError("in"), "Write on topic 'in'"),
+        (TopicAuthorizationFailedError({"out"}), "Write on topic 'out'"),
+        (GroupAuthorizationFailedError("us"), "Read on group 'us'"),
+        (TransactionalIdAuthorizationFailed("us-0"), "Write on transactional id 'us-0'"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_refusal_names_what_is_not_allowed_on_what(error: KafkaError, line: str, wrapped: bool) -> None:
+    raised = KafkaError("Unexpected error") if wrapped else error
+    raised.__cause__ = error if wrapped else None
+    with pytest.raises(NotAllowedError) as told, naming("Write"):
+        raise raised
+    assert str(told.value) == f"{line} is not allowed to this user: `terminal-worker check` tells what to do"
+
+
+def test_what_is_no_refusal_passes_as_it_is() -> None:
+    error = KafkaConnectionError("nobody there")
+    with pytest.raises(KafkaConnectionError) as told, naming("Read"):
+        raise error
+    assert told.value is error
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Connection:
+    for name in ("password", "ca.pem", "worker.pem", "worker.key"):
+        (tmp_path / name).write_text(PASSWORD)
+    return connection(
+        "SASL_PLAINTEXT",
+        sasl_password=MountedSecret(tmp_path / "password"),
+        ssl_cafile=str(tmp_path / "ca.pem"),
+        ssl_certfile=str(tmp_path / "worker.pem"),
+        ssl_keyfile=str(tmp_path / "worker.key"),
+    )
+
+
+@pytest.mark.parametrize("name", ["password", "ca.pem", "worker.pem", "worker.key"])
+def test_every_credential_that_changes_or_goes_away_is_noticed(mounted: Connection, tmp_path: Path, name: str) -> None:
+    before = mounted.credentials()
+    assert before == mounted.credentials()
+    assert PASSWORD not in before
+    (tmp_path / name).write_text("changed")
+    changed = mounted.credentials()
+    assert changed != before
+    if name != "password":  # of which the last one counts
+        (tmp_path / name).unlink()
+        assert mounted.credentials() not in (before, changed)
+
+
+async def test_what_was_rotated_counts_once_the_brokers_take_it(
+    mounted: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried: list[str] = []
+
+    class Brokers:
+        def __init__(self, **options: Any) -> None:
+            self._password = options["sasl_plain_password"]
+
+        async def bootstrap(self) -> None:
+            tried.append(self._password)
+            if len(tried) < 3:
+                raise KafkaConnectionError("not that one")
+
+        async def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(connections, "AIOKafkaClient", Brokers)
+    monkeypatch.setattr(connections, "_LOOK_EVERY", 0.001)
+    watching = asyncio.create_task(rotated(mounted, mounted.credentials()))
+    (tmp_path / "password").write_text("changed")
+    with caplog.at_level(logging.INFO):
+        async with asyncio.timeout(5):
+            await watching
+    assert tried == ["changed"] * 3
+    assert [record.levelname for record in caplog.records] == [
+        "WARNING",
+        "INFO",
+    ]  # said once, however often it is tried
+    assert "changed" not in caplog.text
 
 
 async def test_what_ends_well_within_its_time_is_true() -> None:

@@ -225,6 +225,41 @@ async def test_a_consumer_that_fails_is_replaced_and_its_engines_are_closed(
     assert consumers[-1].stopped
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_with_rotated_credentials_the_engines_settle_and_a_new_consumer_joins(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hangs: bool
+) -> None:
+    consumers: list[Consumer] = []
+    rotation = asyncio.Event()
+
+    def new_consumer() -> Consumer:
+        consumers.append(Consumer())
+        if hangs:  # in its start, as one does whose password is no longer taken
+            monkeypatch.setattr(consumers[-1], "start", asyncio.Event().wait)
+        return consumers[-1]
+
+    async def rotated(*_: object) -> None:
+        await rotation.wait()
+        rotation.clear()
+
+    monkeypatch.setattr(world.group, "_new_consumer", new_consumer)
+    monkeypatch.setattr("worker.kafka.group.rotated", rotated)
+    running = asyncio.create_task(world.group.run())
+    await world.until(lambda: consumers)
+    world.group._consumer = consumers[0]
+    await world.group.on_partitions_assigned(consumers[0].assigned(0))
+    engine = world.partitions[0].serve(6)
+    rotation.set()
+    await world.until(lambda: len(consumers) == 2)
+    assert engine.told == ["suspend", "settle"]
+    assert (world.partitions[0].told, consumers[0].stopped) == (["close"], True)
+    assert "consumer_ended" not in caplog.text
+    world.group.stop()
+    async with asyncio.timeout(5):
+        await running
+    assert consumers[1].stopped
+
+
 async def test_stopping_settles_the_engines_and_leaves(world: World) -> None:
     running = asyncio.create_task(world.group.run())
     await world.until(lambda: world.consumer.calls == [("subscribe", [TOPIC])])

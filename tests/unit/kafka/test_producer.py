@@ -3,14 +3,16 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import InvalidTxnState, TopicAuthorizationFailedError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from worker.kafka import producer as producers
-from worker.kafka.connection import Connection
+from worker.kafka.connection import Connection, NotAllowedError
 from worker.kafka.producer import Message, PlainProducer, TransactionalProducer
 
 MIB = 1_048_576
@@ -186,6 +188,19 @@ async def test_a_failed_delivery_is_never_followed_by_a_commit(client: Client, w
     client.deliveries[failing].set_exception(ConnectionError("gone"))
     client.deliveries[1 - failing].set_result(None)
     with pytest.raises(ConnectionError):
+        await writing
+    assert "commit" not in client.told
+
+
+async def test_a_refused_topic_is_named_whichever_delivery_fails_first(client: Client, write: Write) -> None:
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    client._txn_manager = SimpleNamespace(wait_for_transaction_end=lambda: ended)  # type: ignore[attr-defined]
+    client.at_once = False
+    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
+    await until(lambda: len(client.deliveries) == 2)
+    ended.set_exception(TopicAuthorizationFailedError({"outcomes"}))
+    client.deliveries[0].set_exception(InvalidTxnState())
+    with pytest.raises(NotAllowedError, match="Write on topic 'outcomes' is not allowed"):
         await writing
     assert "commit" not in client.told
 

@@ -23,6 +23,7 @@ class Admin:
         self.max_message_bytes = dict.fromkeys(("outcomes", "state", "dead"), "1048588")
         self.wanted: list[Any] = []
         self.described: list[str] = []
+        self.refused: dict[str, int] = {}
         self.closed = False
 
     async def start(self) -> None: ...
@@ -44,7 +45,9 @@ class Admin:
     async def describe_configs(self, asked: list[Any]) -> list[Any]:
         policies = {"outcomes": "delete", "state": self.policy, "dead": "delete"}
         resources = [
-            (0, None, 2, topic.name, [("cleanup.policy", policies[topic.name]), ("max.message.bytes", size)])
+            (self.refused[topic.name], "", 2, topic.name, [])
+            if topic.name in self.refused
+            else (0, None, 2, topic.name, [("cleanup.policy", policies[topic.name]), ("max.message.bytes", size)])
             for topic in asked
             for size in [self.max_message_bytes[topic.name]]
         ]
@@ -133,3 +136,19 @@ async def test_all_that_is_wrong_with_the_state_topic_is_told_at_once(admin: Adm
     assert "11" in mismatch
     assert "12" in mismatch
     assert "cleanup.policy" in policy
+
+
+async def test_a_topic_whose_settings_may_not_be_read_is_named_and_not_taken_for_a_wrong_one(admin: Admin) -> None:
+    admin.refused = {"outcomes": 29, "state": 7}
+    told, other = await refusal()
+    assert told.startswith("DescribeConfigs on topic 'outcomes' is not allowed to this user")
+    assert other == "topic 'state': its configuration cannot be read: RequestTimedOutError"
+
+
+async def test_a_topic_that_is_missing_may_be_hidden(admin: Admin) -> None:
+    del admin.partitions["dead"]
+    (line,) = await refusal()
+    assert line == (
+        "topic 'dead' does not exist, or is hidden from this user: make it with `make them`, "
+        "or allow this user to Describe it"
+    )
