@@ -38,6 +38,8 @@ log = structlog.wrap_logger(logging.getLogger(__name__))
 
 # Restores at once: each fills a fetch buffer.
 _RESTORES = 4
+# Entries taken up in one step of the loop: about 1 ms, and as many restores as there are may take turns.
+_TAKE_UP_AT_ONCE = 250
 # Of the shutdown timeout, the part that answers in flight get; the rest is for closing what may hang.
 _DRAIN_SHARE = 0.6
 # What closing the Kafka clients may take after that.
@@ -199,8 +201,10 @@ class Runtime:
                 clock = Clock()
                 clock.not_before(restored.position.time)
                 partition = Partition(settings.policy, random.random, restored.position)
-                # In a thread, as it may be a hundred thousand entries; nobody else knows the partition yet.
-                await asyncio.to_thread(partition.restore, restored.entries, restored.ended, clock.now())
+                taking_up = partition.restore(restored.entries, restored.finished, clock.now())
+                for taken_up, _ in enumerate(taking_up, 1):
+                    if taken_up % _TAKE_UP_AT_ONCE == 0:
+                        await asyncio.sleep(0)
             if restored.lost:
                 log.error("requests_lost_to_retention", partition=number, records=restored.lost)
             self._metrics.restored(time.monotonic() - began, restored.records)

@@ -9,6 +9,7 @@ allocators gave out for a partition, by each entry in it; every request has a tr
 
 import gc
 import tracemalloc
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import cycle, islice
@@ -100,8 +101,8 @@ def _restored(count: int) -> Driver:
     replay = Replay(**OWNER)
     for key, value in written:
         replay.add(key, value)
-    _, entries, ended = replay.result()
-    driver.partition.restore(entries, ended, driver.now)
+    deque(replay.decode(), 0)
+    deque(driver.partition.restore(replay.entries, replay.finished, driver.now), 0)
     return driver
 
 

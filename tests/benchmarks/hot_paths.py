@@ -14,6 +14,7 @@ import math
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha1
@@ -91,8 +92,8 @@ def _restore(count: int) -> Work:
         replay = Replay(**OWNER)
         for key, value in ledger:
             replay.add(key, value)
-        _, entries, ended = replay.result()
-        restored.restore(entries, ended, NOW)
+        deque(replay.decode(), 0)
+        deque(restored.restore(replay.entries, replay.finished, NOW), 0)
         assert restored.pending == count
 
     return work

@@ -17,8 +17,10 @@ pytestmark = pytest.mark.kafka
 
 _PARTITIONS = 4
 _TIMEOUT = 60.0
-# Seen on a busy machine: 3 to 4 s, of which 0.8 to 2.4 s without any ledger.
-_LONGEST_RESTORE = 10.0
+# Seen: 0.7 to 1 s, of which 0.2 to 0.5 s without any ledger; a busy machine takes several times as long.
+_LONGEST_RESTORE = 5.0
+# MiB: 200 and 150 MB. Seen: 137 each.
+_MOST_PENDING, _MOST_STUCK = 190, 143
 
 
 def test_a_partition_that_is_full_is_read_no_further_while_the_others_go_on(system: System) -> None:
@@ -53,7 +55,7 @@ def test_fifty_thousand_pending_operations_are_restored_soon_and_in_little_memor
     assert sorted(restored) == list(range(_PARTITIONS)), "restored once each, and nothing failed"
     print(f"restored in {max(restored.values()):.2f} s, {memory_mib(worker):.0f} MiB")  # noqa: T201 - to be looked at
     assert max(restored.values()) < _LONGEST_RESTORE
-    assert memory_mib(worker) < 200
+    assert memory_mib(worker) < _MOST_PENDING
 
 
 def test_an_api_that_stands_still_costs_little_memory_and_does_not_keep_a_worker_from_stopping(system: System) -> None:
@@ -63,7 +65,7 @@ def test_an_api_that_stands_still_costs_little_memory_and_does_not_keep_a_worker
         system.send([request(f"P11223351-T{number}") for number in range(first, first + 25_000)])
     until(lambda: all(_partition(worker, number).get("paused") for number in range(_PARTITIONS)), _TIMEOUT)
     print(f"{memory_mib(worker):.0f} MiB")  # noqa: T201 - to be looked at
-    assert memory_mib(worker) < 200
+    assert memory_mib(worker) < _MOST_STUCK
     worker.terminate()
     assert worker.wait(15) == 0
 

@@ -103,7 +103,7 @@ def _group_offset(patch: pytest.MonkeyPatch) -> None:
     async def at_the_offset(connection: Any, topics: Any, partition: int, **options: Any) -> Any:
         restored = await restore(connection, topics, partition, **options)
         offset = World.current.broker.group.offsets.get(partition, 0)
-        return restore_module.Restored(Position(offset), restored.entries, restored.ended, restored.records)
+        return restore_module.Restored(Position(offset), restored.entries, restored.finished, restored.records)
 
     patch.setattr("worker.runtime.restore", at_the_offset)
 
@@ -225,13 +225,13 @@ def _silent_loss(patch: pytest.MonkeyPatch) -> None:
 
 @mutation("a ledger of a newer version is read as if it were ours", shows="newer version", seed=30)
 def _any_version(patch: pytest.MonkeyPatch) -> None:
-    result = Replay.result
+    decode = Replay.decode
 
     def ours_only(self: Replay) -> Any:
         self._values = {key: value for key, value in self._values.items() if orjson.loads(value)["v"] == 1}
-        return result(self)
+        return decode(self)
 
-    patch.setattr(Replay, "result", ours_only)
+    patch.setattr(Replay, "decode", ours_only)
 
 
 @mutation("finished requests are forgotten at once", shows="outcomes of", seed=0)

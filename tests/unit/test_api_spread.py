@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import cast
@@ -20,6 +20,7 @@ from worker.dintero.api import Api
 from worker.dintero.transport import Received, Transport
 from worker.domain.commit import Commit, Position
 from worker.domain.entry import Entry, State
+from worker.domain.finished import Finished
 from worker.domain.outcome import OutcomeType
 from worker.domain.partition import Partition
 from worker.domain.policy import Policy
@@ -91,7 +92,8 @@ class World:
         self.ended: Counter[OutcomeType] = Counter()
         clock = Clock(lambda: 1_700_000_000 + loop.time(), loop.time)
         partition = Partition(POLICY, random.random, Position(0))
-        partition.restore([_pending(number, clock.now()) for number in range(pending)], [], clock.now())
+        entries = [_pending(number, clock.now()) for number in range(pending)]
+        deque(partition.restore(entries, Finished(), clock.now()), 0)
         self.api = Api(
             {ACCOUNT: CREDENTIALS},
             base_url="https://api.example",

@@ -1,15 +1,21 @@
 """What the worker shows of itself: ready, status, and the figures behind the gauges."""
 
+import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
+from tests.support.loop_watch import watched
 from tests.unit.domain.support import POLICY, REFUSED, gave, request
 from tests.unit.domain.support import record as input_record
 from worker.domain.commit import Position
+from worker.domain.entry import Entry, State
+from worker.domain.finished import Finished
 from worker.domain.partition import Partition
 from worker.kafka.restore import Restored
 from worker.runtime import Runtime
@@ -206,13 +212,32 @@ async def test_the_last_owner_is_fenced_before_the_ledger_is_read(
 
     async def restore(*_: object, **__: object) -> Restored:
         told.append("restore")
-        return Restored(Position(7), [], [], 0)
+        return Restored(Position(7), [], Finished(), 0)
 
     monkeypatch.setattr(runtime, "_producer", lambda _: Producer())
     monkeypatch.setattr("worker.runtime.restore", restore)
     with pytest.raises(ConnectionError):
         await _fail_in(runtime, told)
     assert told == ["fence", "restore", "engine", "close"]  # and thrown away, whatever ended it
+
+
+async def test_a_large_ledger_is_taken_up_in_short_steps(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [Entry(request(f"m-{number}", f"P1-T{number}", number), State.QUEUED) for number in range(20_000)]
+    restored = Restored(Position(20_000), entries, Finished(), 20_000)
+    monkeypatch.setattr(runtime, "_producer", lambda _: AsyncMock())
+    monkeypatch.setattr("worker.runtime.restore", AsyncMock(return_value=restored))
+    with watched(monkeypatch) as watch:
+        gc.disable()  # a guest leaves it as it is, and `run` sets it
+        try:
+            assert await asyncio.create_task(_backlog(runtime)) == 20_000
+        finally:
+            gc.enable()
+    assert watch.longest < 0.02, watch.what
+
+
+async def _backlog(runtime: Runtime) -> int:
+    async with runtime._open(3) as engine:
+        return engine.partition.backlog
 
 
 async def _fail_in(runtime: Runtime, told: list[str]) -> None:

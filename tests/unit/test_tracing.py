@@ -1,6 +1,7 @@
 """What the parts tell the tracing, and what of a request's context they carry."""
 
 import asyncio
+from collections import deque
 from typing import cast
 
 import httpx
@@ -42,7 +43,8 @@ def through_the_ledger(entry: Entry) -> Entry:
     replay = Replay(group="g", topic="t")
     for key, value in encode(Commit(Position(1), entries=[entry]), group="g", topic="t"):
         replay.add(key, value)
-    return replay.result()[1][0]
+    deque(replay.decode(), 0)
+    return replay.entries[0]
 
 
 def test_baggage_goes_through_the_ledger_into_every_outcome() -> None:

@@ -1,6 +1,7 @@
 """Lanes: the queue of each terminal. Only the head of a lane may be CREATING or PENDING."""
 
 import heapq
+from bisect import insort
 
 from worker.domain.entry import Entry
 
@@ -17,11 +18,18 @@ class Lanes:
         return len(self._lanes)
 
     def join(self, entry: Entry) -> bool:
-        """Put an entry at the end of its lane; True when it is the head."""
-        lane = self._lanes.setdefault(entry.request.terminal_id, [])
-        lane.append(entry)
+        """Put an entry into its lane; True when it is the head. Those of a ledger come in any order."""
         self.parameter_bytes += len(entry.request.parameters or b"")
-        return len(lane) == 1
+        terminal_id = entry.request.terminal_id
+        lane = self._lanes.get(terminal_id)
+        if lane is None:
+            self._lanes[terminal_id] = [entry]  # a list that grows makes room for four
+            return True
+        if lane[-1].request.offset < entry.request.offset:
+            lane.append(entry)
+            return False
+        insort(lane, entry, key=_offset)
+        return lane[0] is entry
 
     def leave(self, entry: Entry) -> Entry | None:
         """Take an entry out; give the lane's new head when it was the head itself."""
@@ -45,3 +53,7 @@ class Lanes:
         """The heads that were begun first, up to `most`, each with the number behind it. Looks at every lane."""
         oldest = heapq.nsmallest(most, self.heads(), key=lambda head: head.creating_at or 0)
         return [(head, len(self._lanes[head.request.terminal_id]) - 1) for head in oldest]
+
+
+def _offset(entry: Entry) -> int:
+    return entry.request.offset

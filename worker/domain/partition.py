@@ -5,7 +5,7 @@ as one commit. Whoever calls it carries the commit out before anything the commi
 partition away when a commit's fate is in doubt.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 from worker.domain.answer import Answer, Operation, Verdict
@@ -51,26 +51,26 @@ class Partition:
 
     # -- what happens -------------------------------------------------------------------------------------------
 
-    def restore(self, entries: Iterable[Entry], ended: Iterable[Ended], now: int) -> None:
-        """Take up what the ledger holds. An entry found CREATING may have been asked for: it is asked again."""
-        for end in sorted(ended, key=lambda end: end.finished_at):
-            self._finished.remember(end.key, end.fingerprint, end.finished_at)
-        pending: list[Entry] = []
-        for entry in sorted(entries, key=lambda entry: entry.request.offset):
+    def restore(self, entries: Iterable[Entry], finished: Finished, now: int) -> Iterator[None]:
+        """Take up what the ledger holds, an entry or a lane at a time; exhaust it before all else. An entry found
+        CREATING may have been asked for: it is asked again.
+        """
+        self._finished = finished
+        for entry in entries:
             self._entries[entry.request.key] = entry
             self._lanes.join(entry)
             if entry.state is State.CREATING:
                 entry.possibly_run = entry.must_ask = True
                 self._timers.set(entry, now)
             elif entry.state is State.PENDING:
-                pending.append(entry)
+                self._pending[entry.request.key] = entry
                 self._timers.set(entry, now + int(self._chance() * self._policy.poll_initial_delay))
             else:
                 self._await_expiry(entry)
-        for entry in sorted(pending, key=lambda entry: entry.pending_at or 0):
-            self._pending[entry.request.key] = entry
+            yield
         for head in self._lanes.heads():
             self._advance(head, now)
+            yield
 
     def accept(self, incoming: Request | Invalid, record: Record, now: int) -> Acceptance:
         """Take in the next input record. Known ids are looked up before anything else."""

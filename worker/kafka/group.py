@@ -34,6 +34,8 @@ _MOST_CHANGED = 1_000
 _REQUEST_TIMEOUT_MS = _REBALANCE_TIMEOUT_MS + 5_000
 _POLL_MS = 200
 _POLL_RECORDS = 500
+# A thousand requests. A fetch is in memory three times over while it comes in, and that memory does not come back.
+_FETCH_BYTES = 262_144
 _OFFSETS_EVERY = 1.0
 # How long a rebalance waits for answers in flight, so that the next owner of a partition asks nothing twice.
 _SETTLE = 2.0
@@ -158,6 +160,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
             fetch_max_wait_ms=100,  # resume() and seek() wait for the fetch in flight
+            max_partition_fetch_bytes=_FETCH_BYTES,
             metadata_max_age_ms=30_000,  # how soon a topic that came back, or has more partitions, is noticed
         )
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import partial
+from sys import intern
 from typing import Any, NamedTuple
 
 import orjson
@@ -213,12 +214,13 @@ class Reader:
         expires_at = member(data, "expires_at")
         message_id = draft.message_id
         assert message_id is not None  # noqa: S101 - every shape has refused by now
+        key = identity.idempotency_key(message_id, draft.source)
         return Request(
             message_id=message_id,
-            key=identity.idempotency_key(message_id, draft.source),
+            key=message_id if key == message_id else key,  # mostly the same text: kept once
             fingerprint=identity.fingerprint(terminal_id, operation, parameters, expires_at),
             terminal_id=terminal_id,
-            operation=operation,
+            operation=intern(operation),
             parameters=written,
             expires_at=None if expires_at is None else milliseconds(expires_at, "expires_at"),
             correlation_id=draft.correlation_id or message_id,

@@ -11,22 +11,25 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from worker.domain.commit import Ended, Position
+from worker.domain.commit import Position
 from worker.domain.entry import Entry
+from worker.domain.finished import Finished
 from worker.kafka.connection import Connection, Topics, stop_client
 from worker.kafka.ledger import LedgerRefusedError, Replay
 
 # No progress for this long is a broker in trouble: give up, back off, begin again.
 _STALLED = 15.0
+# Records read in one step of the loop: 1 to 2 ms.
+_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """`lost` is how many input records retention deleted before they were read."""
+    """Entries in the order of the ledger. `lost` is how many input records retention deleted before they were read."""
 
     position: Position
     entries: list[Entry]
-    ended: list[Ended]
+    finished: Finished
     records: int
     lost: int = 0
 
@@ -45,7 +48,6 @@ async def restore(
         auto_offset_reset="none",
         enable_auto_commit=False,
         isolation_level="read_committed",
-        max_partition_fetch_bytes=4 * 1_048_576,
         fetch_max_wait_ms=100,
     )
     try:
@@ -58,8 +60,10 @@ async def restore(
         consumer.seek(requests, 0)
         replay = Replay(group=group, topic=topics.requests)
         read_to = await _read(consumer, state, replay)
-        # In a thread: decoding 100,000 records in one step would stop heartbeats and every other partition.
-        position, entries, ended = await asyncio.to_thread(replay.result)
+        # Not in a thread: with its share of the interpreter it would hold up every step of the loop.
+        for _ in replay.decode():
+            await asyncio.sleep(0)
+        position = replay.position
         consumer.pause(state)
         first, end = await _bounds(consumer, requests)
         if position is None:
@@ -70,12 +74,12 @@ async def restore(
                     # We slept between the two, and another owner has begun the ledger meanwhile: it is not lost.
                     raise TimeoutError(f"the ledger of partition {partition} grew while it was read") from None
                 raise
-            return Restored(Position(end if start_at_end else first), [], [], replay.records)
+            return Restored(Position(end if start_at_end else first), [], Finished(), replay.records)
         await _check_input(consumer, requests, position, first, end)
         lost = max(0, first - position.offset)
         if lost:
             position = Position(first, time=position.time)
-        return Restored(position, entries, ended, replay.records, lost)
+        return Restored(position, replay.entries, replay.finished, replay.records, lost)
     finally:
         await stop_client(consumer)
 
@@ -96,9 +100,10 @@ async def _read(consumer: Any, tp: TopicPartition, replay: Replay) -> int:
     progressed = loop.time()
     # Until the position, not until "no more records": control markers and compacted gaps hold no records.
     while at < end:
-        batches = await consumer.getmany(tp, timeout_ms=200, max_records=1_000)
+        batches = await consumer.getmany(tp, timeout_ms=200, max_records=_AT_ONCE)
         for record in batches.get(tp, ()):
             replay.add(record.key, record.value)
+        await asyncio.sleep(0)  # what was fetched is given without a pause, the whole mebibyte
         reached = await consumer.position(tp)
         if reached > at:
             at, progressed = reached, loop.time()

@@ -1,5 +1,6 @@
 """Resetting a partition: what it tells, when it refuses, and what it writes."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -94,12 +95,13 @@ class Kafka:
         if self.refusal:
             raise self.refusal
 
-    def after(self) -> tuple[Any, list[Any], list[Any]]:
+    def after(self) -> Replay:
         """What a worker would restore now."""
         replay = Replay(group="group", topic="requests")
         for key, value in [*self.ledger, *(record for write in self.writes for record in write)]:
             replay.add(key, value)
-        return replay.result()
+        deque(replay.decode(), 0)
+        return replay
 
 
 class Admin:
@@ -180,11 +182,13 @@ async def test_a_group_that_is_rebalancing_is_refused(
 async def test_the_unfinished_go_and_the_finished_stay_and_the_position_is_fresh(kafka: Kafka) -> None:
     kafka.ledger = [entry(1, 20), finished(3), (b"what", b"is this"), position(time=9_999_999_999_999)]
     await reset.carry_out(SETTINGS, await plan("42"))
-    at, entries, ended = kafka.after()
+    after = kafka.after()
+    at = after.position
+    assert at is not None
     assert (at.offset, at.last_offset, at.last_timestamp) == (42, None, None)
     assert at.time == 9_999_999_999_999  # no clock of a later owner may start before what the ledger knew
-    assert entries == []
-    assert [end.key.encode() for end in ended] == [key(3)]
+    assert after.entries == []
+    assert [known.encode() for known in after.finished.forget(at.time, 10)] == [key(3)]
     assert kafka.done[-1] == "judged"
 
 
@@ -205,9 +209,10 @@ async def test_the_memory_of_others_is_given_up_whole_and_the_position_comes_las
     prepared = await plan()
     assert "the memory of group 'another'" in prepared.told[0]
     await reset.carry_out(SETTINGS, prepared)
-    at, entries, ended = kafka.after()
-    assert (entries, ended) == ([], [])
-    assert at.time < 9_999_999_999_999
+    after = kafka.after()
+    assert (after.entries, len(after.finished)) == ([], 0)
+    assert after.position is not None
+    assert after.position.time < 9_999_999_999_999
     assert [len(write) for write in kafka.writes] == [2, 2]
     assert kafka.writes[-1][-1][0] == b"position"
 

@@ -1,3 +1,5 @@
+from collections import deque
+
 from tests.unit.domain.support import (
     BUSY,
     HOUR,
@@ -419,13 +421,29 @@ def _restored(driver: Driver, *entries: Entry) -> Driver:
     commit = Commit(Position(9, 8, START, driver.now), entries=list(entries))
     for key, value in ledger.encode(commit, group="g", topic="t"):
         replay.add(key, value)
-    position, found, ended = replay.result()
-    assert position is not None
-    partition = Partition(POLICY, lambda: 0.0, position)
-    partition.restore(found, ended, driver.now)
+    deque(replay.decode(), 0)
+    assert replay.position is not None
+    partition = Partition(POLICY, lambda: 0.0, replay.position)
+    deque(partition.restore(replay.entries, replay.finished, driver.now), 0)
     next_owner = Driver(partition=partition)
     next_owner.now = driver.now
     return next_owner
+
+
+def test_a_lane_is_restored_in_the_order_of_its_requests_and_not_in_that_of_the_ledger() -> None:
+    driver = Driver()
+    pending = driver.creating(request())
+    driver.answer(pending, gave(pending))
+    driver.commit()
+    behind = [Entry(request(f"behind-{offset}", offset=offset), State.QUEUED) for offset in (3, 2, 1)]
+    next_owner = _restored(driver, *behind, pending)
+    head, *_ = next_owner.partition.lanes.heads()
+    assert head.request.offset == 0
+    order = [next_owner.partition.lanes.leave(head)]
+    while order[-1]:
+        order.append(next_owner.partition.lanes.leave(order[-1]))
+    assert [each.request.offset for each in order if each] == [1, 2, 3]
+    assert {each.state for each in order if each} == {State.QUEUED}, "only the head may be begun"
 
 
 def test_a_restored_create_may_have_run_so_a_refusal_leaves_it_unconfirmed() -> None:

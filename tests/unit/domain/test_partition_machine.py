@@ -4,7 +4,7 @@ The ledger here is the real one (encoded, replayed, restored); the API is a smal
 what it runs. The checker knows nothing of how the partition decides.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 from hypothesis import settings
@@ -120,9 +120,9 @@ class PartitionMachine(RuleBasedStateMachine):
         replay = ledger.Replay(group="g", topic="t")
         for key, value in self.ledger.items():
             replay.add(key, value)
-        position, entries, ended = replay.result()
-        self.partition = Partition(POLICY, lambda: 0.5, position or Position(0))
-        self.partition.restore(entries, ended, self.now)
+        deque(replay.decode(), 0)
+        self.partition = Partition(POLICY, lambda: 0.5, replay.position or Position(0))
+        deque(self.partition.restore(replay.entries, replay.finished, self.now), 0)
         self.calls.clear()
 
     def _make_durable(self, commit: Commit) -> None:

@@ -1,5 +1,6 @@
 """The ledger's records: what is written is what is read back, and nothing else is taken for a ledger."""
 
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -63,12 +64,19 @@ def encoded(commit: Commit, group: str = GROUP, topic: str = TOPIC) -> list[Ledg
     return ledger.encode(commit, group=group, topic=topic)
 
 
-def replayed(records: list[LedgerRecord]) -> tuple[Position | None, list[Entry], list[Ended]]:
+def replayed(records: list[LedgerRecord]) -> Replay:
     replay = Replay(group=GROUP, topic=TOPIC)
     for key, value in records:
         replay.add(key, value)
     assert replay.records == len(records)
-    return replay.result()
+    for _ in replay.decode():
+        pass
+    return replay
+
+
+def found(replay: Replay) -> tuple[Position | None, list[Entry], int]:
+    """The position, the entries, and how many finished requests are known."""
+    return replay.position, replay.entries, len(replay.finished)
 
 
 def request(number: int = 0) -> Request:
@@ -91,15 +99,17 @@ def test_what_a_commit_writes_is_what_a_restore_reads(
     position: Position, entries: list[Entry], ended: list[Ended]
 ) -> None:
     commit = Commit(position, entries=entries, ended=ended)
-    read_position, read_entries, read_ended = replayed(encoded(commit))
-    assert read_position == position
-    assert [kept(entry) for entry in read_entries] == [kept(entry) for entry in entries]
-    assert read_ended == ended
+    read = replayed(encoded(commit))
+    assert (read.position, len(read.finished)) == (position, len(ended))
+    assert [kept(entry) for entry in read.entries] == [kept(entry) for entry in entries]
+    for end in ended:
+        assert read.finished.fingerprint(end.key, end.finished_at) == end.fingerprint
+        assert read.finished.fingerprint(end.key, end.finished_at + 1) is None, "it finished then, and not later"
 
 
 def test_what_lives_in_memory_only_starts_afresh() -> None:
     entry = Entry(request(), State.CREATING, creating_at=5, possibly_run=True, must_ask=True, asked=7, due_at=9)
-    _, (read,), _ = replayed(encoded(Commit(Position(1), entries=[entry])))
+    (read,) = replayed(encoded(Commit(Position(1), entries=[entry]))).entries
     assert (read.possibly_run, read.must_ask, read.asked, read.due_at) == (False, False, 0, None)
 
 
@@ -115,15 +125,15 @@ def test_a_forgotten_key_is_a_tombstone_and_leaves_nothing() -> None:
     end = Ended(KEY, "ab" * 16, "m", 1)
     records = encoded(Commit(Position(1), ended=[end])) + encoded(Commit(Position(1), forgotten=[KEY]))
     assert (KEY.encode(), None) in records
-    assert replayed(records) == (Position(1), [], [])
+    assert found(replayed(records)) == (Position(1), [], 0)
 
 
 def test_a_tombstone_of_a_key_that_is_not_there_is_harmless() -> None:
-    assert replayed([(KEY.encode(), None), *encoded(Commit(Position(1)))]) == (Position(1), [], [])
+    assert found(replayed([(KEY.encode(), None), *encoded(Commit(Position(1)))])) == (Position(1), [], 0)
 
 
 def test_an_empty_ledger_has_no_position() -> None:
-    assert replayed([]) == (None, [], [])
+    assert found(replayed([])) == (None, [], 0)
 
 
 def test_the_last_record_of_each_key_wins() -> None:
@@ -132,9 +142,34 @@ def test_the_last_record_of_each_key_wins() -> None:
     entry.become(State.CREATING)
     records += encoded(Commit(Position(2), entries=[entry]))
     end = Ended(entry.request.key, entry.request.fingerprint, "m-0", 7)
-    position, entries, _ = replayed(records)
-    assert (position, [found.state for found in entries]) == (Position(2), [State.CREATING])
-    assert replayed(records + encoded(Commit(Position(3), ended=[end]))) == (Position(3), [], [end])
+    read = replayed(records)
+    assert (read.position, [each.state for each in read.entries]) == (Position(2), [State.CREATING])
+    assert found(replayed(records + encoded(Commit(Position(3), ended=[end])))) == (Position(3), [], 1)
+
+
+def test_what_is_read_is_in_the_order_of_the_last_records() -> None:
+    # Pending entries are then in the order in which they became so, and finished ones in the order of their times.
+    entries = [Entry(request(number), State.QUEUED) for number in range(3)]
+    records = encoded(Commit(Position(3), entries=entries))
+    for number in (1, 0):
+        entries[number].become(State.CREATING)
+        records += encoded(Commit(Position(3), entries=[entries[number]]))
+    assert [entry.request.offset for entry in replayed(records).entries] == [2, 1, 0]
+
+
+@pytest.mark.parametrize(("size", "count"), [(1_000_000, 1), (1_000, 1_000), (0, 10_000)])
+def test_a_ledger_is_decoded_in_short_steps_whatever_the_size_of_its_records(size: int, count: int) -> None:
+    parameters = orjson.dumps(["p" * size])
+    replay = Replay(group=GROUP, topic=TOPIC)
+    for number in range(count):
+        entry = Entry(request()._replace(key=f"{KEY[:-5]}{number:05}", parameters=parameters), State.QUEUED)
+        replay.add(*encoded(Commit(Position(1), entries=[entry]))[0])
+    largest = max(map(len, replay._values.values()))
+    left = [sum(map(len, replay._values.values()))]
+    left += [sum(map(len, replay._values.values())) for _ in replay.decode()]
+    assert len(replay.entries) == count
+    # A step is over with the record that fills it; what has no record is no step.
+    assert all(0 < before - after < 65_536 + largest for before, after in pairwise([*left, 0]) if before)
 
 
 @given(st.permutations(range(6)))
@@ -142,9 +177,9 @@ def test_records_of_different_keys_may_come_in_any_order(order: list[int]) -> No
     # Compaction keeps the newest record of each key, at its own place in the log.
     entries = [Entry(request(number), State.QUEUED) for number in range(5)]
     records = encoded(Commit(Position(5), entries=entries))
-    position, found, _ = replayed([records[place] for place in order])
-    assert position == Position(5)
-    assert {entry.request.offset for entry in found} == set(range(5))
+    read = replayed([records[place] for place in order])
+    assert read.position == Position(5)
+    assert {entry.request.offset for entry in read.entries} == set(range(5))
 
 
 @pytest.mark.parametrize(
@@ -160,6 +195,8 @@ def test_records_of_different_keys_may_come_in_any_order(order: list[int]) -> No
         b'{"state": "queued"}',
         b'{"v": 1}',
         b'{"v": 1, "state": "finished"}',
+        b'{"v": 1, "state": "finished", "fingerprint": "none", "finished_at": 1}',
+        b'{"v": 1, "state": "finished", "fingerprint": "ab", "finished_at": "1"}',
         b'{"v": 1, "state": "queued"}',
         b'{"v": 1, "state": "lost"}',
         b'{"v": 1, "state": ["queued"]}',
