@@ -19,7 +19,7 @@ _SETTINGS = {
     "WORKER_HTTP_HOST": "127.0.0.1",
     "WORKER_HTTP_PORT": "0",
 }
-LOADING = ("typer.main", "pydantic.main", "aiokafka.conn", "uvicorn.config")
+LOADING = ("typer.main", "pydantic.main", "aiokafka.conn", "worker.cli.request")
 
 
 def interrupted(arguments: str, moment: str, folder: Path) -> tuple[int, str]:
@@ -47,7 +47,7 @@ def test_a_command_that_is_interrupted_while_it_loads_says_nothing(arguments: st
     assert interrupted(arguments, moment, tmp_path) == (130, "")
 
 
-@pytest.mark.parametrize("moment", ["worker.engine", "worker.runtime"])
+@pytest.mark.parametrize("moment", ["uvicorn.config", "worker.engine", "worker.runtime"])
 def test_a_worker_that_is_interrupted_while_it_starts_ends_in_order(moment: str, tmp_path: Path) -> None:
     code, said = interrupted("run", moment, tmp_path)
     assert code in (0, 130)
