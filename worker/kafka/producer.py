@@ -138,7 +138,7 @@ def _ended_by(producer: AIOKafkaProducer) -> BaseException | None:
     """What ended a transaction before its deliveries failed, of whatever that was: a topic that was refused."""
     manager = getattr(producer, "_txn_manager", None)
     ended = manager.wait_for_transaction_end() if manager else None
-    return ended.exception() if ended is not None and ended.done() else None
+    return ended.exception() if ended is not None and ended.done() and not ended.cancelled() else None
 
 
 def _retrieve(delivery: asyncio.Future[Any]) -> None:

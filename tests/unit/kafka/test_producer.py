@@ -205,6 +205,18 @@ async def test_a_refused_topic_is_named_whichever_delivery_fails_first(client: C
     assert "commit" not in client.told
 
 
+async def test_a_transaction_given_up_does_not_hide_why_its_delivery_failed(client: Client, write: Write) -> None:
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ended.cancel()
+    client._txn_manager = SimpleNamespace(wait_for_transaction_end=lambda: ended)  # type: ignore[attr-defined]
+    client.at_once = False
+    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
+    await until(lambda: len(client.deliveries) == 2)
+    client.deliveries[0].set_exception(InvalidTxnState())
+    with pytest.raises(InvalidTxnState):
+        await writing
+
+
 async def test_a_second_failure_that_nobody_awaits_is_not_reported_as_forgotten(client: Client, write: Write) -> None:
     client.at_once = False
     complaints: list[Any] = []
