@@ -8,13 +8,11 @@ own process, for polls and for creates.
 """
 
 import asyncio
-import os
 import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -22,6 +20,7 @@ import orjson
 import uvloop
 from pyreqwest.client import Client, ClientBuilder
 
+from tests.benchmarks.load import cpu
 from worker.dintero.client import OPERATIONS
 from worker.dintero.transport import Transport, build_transport
 
@@ -90,9 +89,9 @@ async def run(call: Call, count: int) -> None:
 async def _served(pid: int, call: Call) -> float:
     """Requests for each second of the simulator's CPU."""
     await run(call, _CALLS)
-    began = _cpu(pid)
+    began = cpu(pid)
     await run(call, 10 * _CALLS)
-    return 10 * _CALLS / (_cpu(pid) - began)
+    return 10 * _CALLS / (cpu(pid) - began)
 
 
 async def poll_over(transport: Transport, url: str, bearer: str) -> bytes:
@@ -140,11 +139,6 @@ async def simulator(*flags: str) -> AsyncIterator[tuple[str, int]]:
     finally:
         process.terminate()
         await process.wait()
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

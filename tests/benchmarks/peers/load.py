@@ -1,6 +1,5 @@
 """Requests in, outcomes out: sent all at once or at a steady rate, read under `read_committed`, and timed."""
 
-import os
 import statistics
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import NamedTuple, Self
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
+from tests.benchmarks.load import cpu
 from tests.benchmarks.peers.programs import Running
 from tests.support.requests import request
 from tests.support.topics import Topics
@@ -33,10 +33,9 @@ class Cost:
 
 def cost(pid: int) -> Cost:
     """Of this process alone: its CPU in seconds, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     peak = next(line for line in lines if line.startswith("VmHWM:"))
-    return Cost((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(peak.split()[1]) / 1024)
+    return Cost(cpu(pid), int(peak.split()[1]) / 1024)
 
 
 class Read(NamedTuple):
