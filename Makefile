@@ -10,6 +10,7 @@ UV := .tools/bin/uv
 UV_VERSION := 0.13.9
 INSTALLED := .venv/.installed
 CODE := worker schemas tests deploy
+CHECKOV := tests/deploy/tools/checkov
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' worker/__init__.py)
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 
@@ -24,6 +25,7 @@ lock: $(UV)  ## Write the lock files again from pyproject.toml
 	$(COMPILE) pyproject.toml --output-file requirements.lock
 	$(COMPILE) pyproject.toml --extra demo --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(COMPILE) --group build --output-file requirements-build.lock
+	$(COMPILE) --python-version 3.11 $(CHECKOV)/requirements.in --output-file $(CHECKOV)/requirements.lock
 
 lint: install  ## Check style, format and types
 	$(BIN)/ruff check $(CODE)

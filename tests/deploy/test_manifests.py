@@ -253,6 +253,18 @@ def test_the_scaler_leaves_workers_to_poll_and_starts_no_more_than_there_are_par
     assert "replicas" not in production.the("Deployment")["spec"]
 
 
+def test_the_scaler_brings_no_storm_of_rebalances_and_keeps_workers_when_it_is_blind(production: Manifests) -> None:
+    spec = production.the("ScaledObject")["spec"]
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    for way, most, seconds in (("scaleUp", 2, 60), ("scaleDown", 1, 300)):
+        (step,) = behavior[way]["policies"]
+        assert (step["type"], step["value"]) == ("Pods", most)
+        assert step["periodSeconds"] >= seconds
+        assert behavior[way]["stabilizationWindowSeconds"] >= seconds
+    assert spec["fallback"]["replicas"] >= spec["minReplicaCount"]
+    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+
+
 def test_the_scaler_looks_at_the_workers_own_group_and_topic(production: Manifests) -> None:
     spec = production.the("ScaledObject")["spec"]
     _, container = production.worker
