@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.benchmarks.peers import report
-from tests.benchmarks.peers.load import Load, cost, percentile
+from tests.benchmarks.peers.load import Load, cost, percentile, warm
 from tests.benchmarks.peers.programs import (
     BENTO,
     FASTSTREAM,
@@ -94,6 +94,7 @@ def compare(
         folder = Path(name)
         runs = list(_built(programs, folder))
         stage = Stage(bootstrap, folder, build_api(folder))
+        warm(bootstrap)
         for number in range(1, rounds + 1):
             for run in order.sample(runs, len(runs)):
                 try:

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.lifecycle [requests]
 
-CPU is the worker's own (user and system), for a full lifecycle: create, one poll, two outcomes, exactly once. Latency
-is measured apart, one request at a time on an idle worker, from sending the request's record to reading its `created`
-under `read_committed`; the simulator answers at once. The machine is shared: compare figures of one run only.
+CPU is the worker's own (user and system), for a full lifecycle: create, one poll, two outcomes, exactly once; not
+traced, and with every request sampled and its five spans sent to a collector. Latency is measured apart, one request at
+a time on an idle worker, from sending the request's record to reading its `created` under `read_committed`; the
+simulator answers at once. The machine is shared: compare figures of one run only.
 """
 
 import statistics
@@ -17,7 +18,9 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka import Message as KafkaMessage
 
 from tests.benchmarks.load import cpu, reader
+from tests.benchmarks.peers.load import warm
 from tests.support.requests import request
+from tests.support.spans import SpanSink
 from tests.support.system import System
 from tests.support.topics import create_topics
 from worker.demo.broker import KafkaBroker
@@ -29,31 +32,43 @@ _TIMEOUT = 180.0
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    with KafkaBroker() as broker, tempfile.TemporaryDirectory() as folder:
+    with KafkaBroker() as broker, tempfile.TemporaryDirectory() as folder, SpanSink() as collector:
+        warm(broker.bootstrap)
         system = System(broker.bootstrap, Path(folder))
         try:
             create_topics(system.bootstrap, system.topics)
-            worker = system.start_ready_worker(
-                OTEL_SDK_DISABLED="true",
-                WORKER_LOG_LEVEL="WARNING",
-                WORKER_POLL_INITIAL_DELAY="1s",
-                WORKER_POLL_MAX_DELAY="2s",
-                WORKER_BACKLOG_LIMIT="100000",
-                DINTERO_MAX_IN_FLIGHT="64",
-            )
+            worker = _start(system, OTEL_SDK_DISABLED="true")
             system.simulator.change({"completion_min": 0.3, "completion_max": 0.3, "busy": True})
-            _throughput(system, worker, 500)  # warm: connections, token, caches
-            seconds, used, polls = _throughput(system, worker, count)
-            print(f"lifecycles            {count}")
-            print(f"lifecycles a second   {count / seconds:.0f}")
-            print(f"worker CPU each       {used / count * 1e6:.0f} us")
-            print(f"API calls each        {polls / count:.2f}")
-            latencies = _idle_latencies(system)
-            ordered = sorted(latencies)
-            print(f"idle, to `created`    p50 {statistics.median(latencies) * 1e3:.1f} ms")
-            print(f"                      p90 {ordered[int(len(ordered) * 0.9)] * 1e3:.1f} ms")
+            print(f"lifecycles                   {count}")
+            _say_cost(system, worker, count, "not traced")
+            ordered = sorted(_idle_latencies(system))
+            print(f"idle, to `created`           p50 {statistics.median(ordered) * 1e3:.1f} ms")
+            print(f"                             p90 {ordered[int(len(ordered) * 0.9)] * 1e3:.1f} ms")
+            worker.stop()
+            traced = _start(system, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_TRACES_SAMPLER="always_on")
+            _say_cost(system, traced, count, "all sampled")
+            traced.stop()
+            print(f"spans sent                   {len(collector.spans)}")
         finally:
             system.close()
+
+
+def _start(system: System, **environment: str) -> WorkerProcess:
+    return system.start_ready_worker(
+        WORKER_LOG_LEVEL="WARNING",
+        WORKER_POLL_INITIAL_DELAY="1s",
+        WORKER_POLL_MAX_DELAY="2s",
+        WORKER_BACKLOG_LIMIT="100000",
+        DINTERO_MAX_IN_FLIGHT="64",
+        **environment,
+    )
+
+
+def _say_cost(system: System, worker: WorkerProcess, count: int, how: str) -> None:
+    _throughput(system, worker, 500)  # warm: connections, token, caches
+    seconds, used, calls = _throughput(system, worker, count)
+    print(f"worker CPU each, {how:11s} {used / count * 1e6:.0f} us, {count / seconds:.0f} a second")
+    print(f"API calls each               {calls / count:.2f}")
 
 
 def _throughput(system: System, worker: WorkerProcess, count: int) -> tuple[float, float, int]:

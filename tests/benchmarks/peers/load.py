@@ -4,6 +4,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -17,10 +18,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from tests.benchmarks.load import cpu
 from tests.benchmarks.peers.programs import Running
 from tests.support.requests import request
-from tests.support.topics import Topics
+from tests.support.topics import Topics, create_topics, named_topics
 
 _TIMEOUT = 120.0
 _TICK = 0.002
+_WARMING, _TRANSACTIONS = 4, 1_000
+"""Producers, and transactions of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,24 @@ class Load:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
         self._reading.join(_TIMEOUT)
+
+
+def warm(bootstrap: str) -> None:
+    """A broker's first thousands of transactions take three times as long as later ones: its JVM compiles them yet."""
+    topics = named_topics()
+    create_topics(bootstrap, topics)
+    with ThreadPoolExecutor(_WARMING) as pool:
+        list(pool.map(lambda number: _transactions(bootstrap, topics.outcomes, f"warm-{number}"), range(_WARMING)))
+
+
+def _transactions(bootstrap: str, topic: str, transactional_id: str) -> None:
+    options = {"bootstrap.servers": bootstrap, "transactional.id": transactional_id, "linger.ms": 0, "log_level": 0}
+    producer = Producer(options)
+    producer.init_transactions(_TIMEOUT)
+    for _ in range(_TRANSACTIONS):
+        producer.begin_transaction()
+        producer.produce(topic, transactional_id)
+        producer.commit_transaction(_TIMEOUT)
 
 
 def timed(sent: dict[bytes, float], read: Sequence[Read], outcomes: int) -> Timed:
