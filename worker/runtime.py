@@ -38,7 +38,7 @@ log = structlog.wrap_logger(logging.getLogger(__name__))
 
 # Restores at once: each fills a fetch buffer.
 _RESTORES = 4
-# Entries taken up in one step of the loop: about 1 ms, and as many restores as there are may take turns.
+# Entries taken up in one step of the loop: about 1 ms.
 _TAKE_UP_AT_ONCE = 250
 # Of the shutdown timeout, the part that answers in flight get; the rest is for closing what may hang.
 _DRAIN_SHARE = 0.6
@@ -58,6 +58,8 @@ class Runtime:
         self.verified = asyncio.Event()
         self._partitions = 0
         self._restores = asyncio.Semaphore(_RESTORES)
+        # To decode or take up a ledger: all at once they would hold the loop four times as long in each of its rounds.
+        self._turn = asyncio.Lock()
         self._recent = Recent()
         topics, group = settings.topics, settings.kafka_group_id
         resource = export.resource(__version__)
@@ -197,14 +199,16 @@ class Runtime:
                         number,
                         group=settings.kafka_group_id,
                         start_at_end=settings.kafka_auto_offset_reset == "latest",
+                        turn=self._turn,
                     )
                 clock = Clock()
                 clock.not_before(restored.position.time)
                 partition = Partition(settings.policy, random.random, restored.position)
-                taking_up = partition.restore(restored.entries, restored.finished, clock.now())
-                for taken_up, _ in enumerate(taking_up, 1):
-                    if taken_up % _TAKE_UP_AT_ONCE == 0:
-                        await asyncio.sleep(0)
+                async with self._turn:
+                    taking_up = partition.restore(restored.entries, restored.finished, clock.now())
+                    for taken_up, _ in enumerate(taking_up, 1):
+                        if taken_up % _TAKE_UP_AT_ONCE == 0:
+                            await asyncio.sleep(0)
             if restored.lost:
                 log.error("requests_lost_to_retention", partition=number, records=restored.lost)
             self._metrics.restored(time.monotonic() - began, restored.records)

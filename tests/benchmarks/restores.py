@@ -1,32 +1,42 @@
-"""How long a worker needs to take up its partitions: real Kafka, one worker process, four ledgers written beforehand.
+"""How long a worker needs to take up its partitions: real Kafka, one worker process, ledgers written beforehand.
 
     python -m tests.benchmarks.restores
 
 Times are the worker's own, from its log: from the assignment of the partitions to the restore of each, the last one
-shown. `/livez` is asked without pause meanwhile: its slowest answer bounds how long the event loop stood still.
-Memory is the process's peak until a second after it was ready, its polls of restored operations included.
+shown. Meanwhile a heartbeat of 1 ms runs on the worker's own event loop: shown is the longest time between two of its
+runs, by the clock and, which the machine's other work does not lengthen, in CPU of the loop's thread. Memory is the
+process's peak until then.
 """
 
+import asyncio
+import resource
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
+import orjson
 
 from tests.support import ledgers
 from tests.support.system import System
-from tests.support.told import events, memory_mib, seconds_to_restore
+from tests.support.told import events, seconds_to_restore
 from tests.support.topics import create_topics
 from tests.support.waiting import until
+from worker import runtime
+from worker.cli import main as terminal_worker
 from worker.demo.broker import KafkaBroker
-from worker.demo.process import WorkerProcess
+from worker.demo.process import Process, WorkerProcess, free_ports
 from worker.domain.commit import Commit
+from worker.runtime import Runtime
 
 _PARTITIONS = 4
 _TIMEOUT = 120.0
+_BEAT = 0.001
+_TELL_EVERY = 0.1
+_WATCHED = "watched"
 # The cleaner at its most eager. It leaves the segment alone that is being written, and the least of those is 1 MiB.
 _EAGER_CLEANER = {
     "log.cleaner.backoff.ms": "500",
@@ -63,44 +73,61 @@ _TOMBSTONES = _Ledger(
 )
 
 
+class _WatchedWorker(WorkerProcess):
+    """`terminal-worker run` with a heartbeat on its event loop, of which its log tells."""
+
+    def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
+        (port,) = free_ports(1)
+        served = {"WORKER_HTTP_HOST": "127.0.0.1", "WORKER_HTTP_PORT": str(port)}
+        command = [sys.executable, "-m", "tests.benchmarks.restores", _WATCHED]
+        Process.__init__(self, "the worker", command, log, {**environment, **served})
+        self.url = f"http://127.0.0.1:{port}"
+
+
 def main() -> None:
-    print(f"{'each of 4 ledgers':<45} {'records':>8} {'restore':>8} {'standstill':>10} {'peak':>8}")
+    print(f"{'each of so many ledgers':<50} {'records':>8} {'restore':>8} {'held':>7} {'of CPU':>6} {'peak':>8}")
     with KafkaBroker() as broker:
         for ledger in (*_LEDGERS, _TOMBSTONES):
-            _measure(broker, ledger, compacted=False)
+            _measure(broker, ledger, _PARTITIONS, compacted=False)
+        for ledger in _LEDGERS[2:]:
+            _measure(broker, ledger, 1, compacted=False)
     cleaning = KafkaBroker()
     cleaning.properties.update(_EAGER_CLEANER)
     with cleaning as broker:
-        _measure(broker, _TOMBSTONES._replace(name=f"{_TOMBSTONES.name}, compacted"), compacted=True)
+        _measure(broker, _TOMBSTONES._replace(name=f"{_TOMBSTONES.name}, compacted"), _PARTITIONS, compacted=True)
 
 
-def _measure(broker: KafkaBroker, ledger: _Ledger, *, compacted: bool) -> None:
+def _measure(broker: KafkaBroker, ledger: _Ledger, partitions: int, *, compacted: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         system = System(broker.bootstrap, Path(folder))
         try:
-            create_topics(system.bootstrap, system.topics, partitions=_PARTITIONS)
+            create_topics(system.bootstrap, system.topics, partitions=partitions)
             written = 0
             for part in ledger.parts:
-                written += sum(ledgers.write(system, partition, part(partition)) for partition in range(_PARTITIONS))
+                written += sum(ledgers.write(system, partition, part(partition)) for partition in range(partitions))
                 if compacted:
                     # Between two parts too: a tombstone goes with the second cleaning that comes upon it.
                     _wait_for_the_cleaner(broker, system)
             system.simulator.wait_until_ready()
-            worker = system.start_worker(
+            environment = system.environment(
                 OTEL_SDK_DISABLED="true",
                 WORKER_BACKLOG_LIMIT="1000000",
-                WORKER_POLL_INITIAL_DELAY="2s",
-                WORKER_POLL_MAX_DELAY="30s",
+                WORKER_POLL_INITIAL_DELAY="60s",  # the polls of what is restored first would hold up the rest
+                WORKER_POLL_MAX_DELAY="60s",
             )
-            worker.wait_until_answers("/livez", _TIMEOUT)
-            standstill = _slowest_answer(worker)
-            restored = events(worker, "partition_restored")
-            assert [event["unfinished"] for event in restored] == [ledger.unfinished] * _PARTITIONS
+            with _WatchedWorker(Path(folder) / "worker.log", environment) as worker:
+                until(lambda: len(events(worker, "partition_restored")) == partitions, _TIMEOUT, worker.tail)
+                told = len(events(worker, "heartbeat"))
+                until(lambda: len(events(worker, "heartbeat")) > told, _TIMEOUT, worker.tail)
+            restored, heartbeat = events(worker, "partition_restored"), events(worker, "heartbeat")[-1]
+            assert [event["unfinished"] for event in restored] == [ledger.unfinished] * partitions
             records = sum(event["records"] for event in restored)
             assert records < written / 4 if compacted else records == written
-            restore, peak = max(seconds_to_restore(worker).values()), memory_mib(worker)
-            shown = f"{records // _PARTITIONS:>8} {restore:>6.2f} s {standstill * 1e3:>7.0f} ms {peak:>4.0f} MiB"
-            print(f"{ledger.name:<45} {shown}", flush=True)
+            restore = max(seconds_to_restore(worker).values())
+            held = (
+                f"{heartbeat['held_ms']:>4.0f} ms {heartbeat['held_cpu_ms']:>3.0f} ms {heartbeat['peak_mib']:>4.0f} MiB"
+            )
+            print(f"{partitions} x {ledger.name:<46} {records // partitions:>8} {restore:>6.2f} s {held}", flush=True)
         finally:
             system.close()
 
@@ -117,20 +144,39 @@ def _wait_for_the_cleaner(broker: KafkaBroker, system: System) -> None:
     until(at_rest, _TIMEOUT, lambda: str(sizes[-_AT_REST:]))
 
 
-def _slowest_answer(worker: WorkerProcess) -> float:
-    """Seconds that `/livez` took at most, until the worker is ready and for a second more."""
-    slowest, deadline, ready_at = 0.0, time.monotonic() + _TIMEOUT, float("inf")
-    with httpx.Client(base_url=worker.url, timeout=_TIMEOUT, trust_env=False) as client:
-        while time.monotonic() < ready_at + 1.0:
-            assert time.monotonic() < deadline, worker.tail()
-            began = time.monotonic()
-            client.get("/livez").raise_for_status()
-            slowest = max(slowest, time.monotonic() - began)
-            if ready_at == float("inf") and client.get("/readyz").is_success:
-                ready_at = time.monotonic()
-            time.sleep(0.005)
-    return slowest
+class _WatchedRuntime(Runtime):
+    """Tells, ten times a second, how long the loop was held at most since the runtime began."""
+
+    async def run(self) -> None:
+        beating = asyncio.create_task(_beat())
+        try:
+            await super().run()
+        finally:
+            beating.cancel()
+
+
+async def _beat() -> None:
+    held = held_cpu = 0.0
+    told_at = at = time.monotonic()
+    cpu = time.thread_time()
+    while True:
+        await asyncio.sleep(_BEAT)
+        now, used = time.monotonic(), time.thread_time()
+        held, held_cpu = max(held, now - at), max(held_cpu, used - cpu)
+        at, cpu = now, used
+        if at > told_at + _TELL_EVERY:
+            told_at = at
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            told = {"held_ms": held * 1e3, "held_cpu_ms": held_cpu * 1e3, "peak_mib": peak}
+            print(orjson.dumps({"event": "heartbeat", **told}).decode(), flush=True)
+
+
+def _run_watched() -> None:
+    """In the worker process: the command as it is, with another runtime."""
+    runtime.Runtime = _WatchedRuntime  # type: ignore[misc]
+    sys.argv = ["terminal-worker", "run"]
+    terminal_worker()
 
 
 if __name__ == "__main__":
-    main()
+    _run_watched() if sys.argv[1:] == [_WATCHED] else main()

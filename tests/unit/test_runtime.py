@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock
@@ -19,14 +19,14 @@ from worker.domain.finished import Finished
 from worker.domain.partition import Partition
 from worker.kafka.restore import Restored
 from worker.runtime import Runtime
-from worker.settings import load
+from worker.settings import Settings, load
 from worker.supervisor import SupervisorState
 
 SECRET = "hunter2-hunter2"
 
 
 @pytest.fixture
-async def runtime() -> AsyncIterator[Runtime]:
+def settings() -> Settings:
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "KAFKA_GROUP_ID": "the group",
@@ -34,7 +34,12 @@ async def runtime() -> AsyncIterator[Runtime]:
         "DINTERO_CLIENT_ID": "client",
         "DINTERO_CLIENT_SECRET": SECRET,
     }
-    runtime = Runtime(load(environment))
+    return load(environment)
+
+
+@pytest.fixture
+async def runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    runtime = Runtime(settings)
     yield runtime
     await runtime.aclose()
 
@@ -233,6 +238,24 @@ async def test_a_large_ledger_is_taken_up_in_short_steps(runtime: Runtime, monke
         finally:
             gc.enable()
     assert watch.longest < 0.02, watch.what
+
+
+async def test_restores_are_taken_up_one_after_the_other(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    taking_up = most = 0
+
+    def steps(*_given: object) -> Iterator[None]:
+        nonlocal taking_up, most
+        taking_up += 1
+        for _ in range(1_000):
+            most = max(most, taking_up)
+            yield
+        taking_up -= 1
+
+    monkeypatch.setattr(runtime, "_producer", lambda _: AsyncMock())
+    monkeypatch.setattr("worker.runtime.restore", AsyncMock(return_value=Restored(Position(0), [], Finished(), 0)))
+    monkeypatch.setattr(Partition, "restore", steps)
+    await asyncio.gather(_backlog(runtime), _backlog(runtime))
+    assert most == 1
 
 
 async def _backlog(runtime: Runtime) -> int:

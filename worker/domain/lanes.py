@@ -46,6 +46,10 @@ class Lanes:
             return None
         return lane[0] if was_head else None
 
+    def is_head(self, entry: Entry) -> bool:
+        lane = self._lanes.get(entry.request.terminal_id)
+        return lane is not None and lane[0] is entry
+
     def heads(self) -> list[Entry]:
         return [lane[0] for lane in self._lanes.values()]
 

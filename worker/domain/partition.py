@@ -52,24 +52,23 @@ class Partition:
     # -- what happens -------------------------------------------------------------------------------------------
 
     def restore(self, entries: Iterable[Entry], finished: Finished, now: int) -> Iterator[None]:
-        """Take up what the ledger holds, an entry or a lane at a time; exhaust it before all else. An entry found
-        CREATING may have been asked for: it is asked again.
-        """
-        self._finished = finished
+        """Take up what the ledger holds, an entry at a time; exhaust it before all else."""
+        self._finished, queued = finished, list[Entry]()
         for entry in entries:
             self._entries[entry.request.key] = entry
             self._lanes.join(entry)
-            if entry.state is State.CREATING:
-                entry.possibly_run = entry.must_ask = True
-                self._timers.set(entry, now)
-            elif entry.state is State.PENDING:
+            if entry.state is State.PENDING:
                 self._pending[entry.request.key] = entry
                 self._timers.set(entry, now + int(self._chance() * self._policy.poll_initial_delay))
+            elif entry.state is State.CREATING:
+                entry.possibly_run = entry.must_ask = True  # it may have been asked for: it is asked again
+                self._timers.set(entry, now)
             else:
+                queued.append(entry)
                 self._await_expiry(entry)
             yield
-        for head in self._lanes.heads():
-            self._advance(head, now)
+        for entry in queued:
+            self._advance(entry if self._lanes.is_head(entry) else None, now)
             yield
 
     def accept(self, incoming: Request | Invalid, record: Record, now: int) -> Acceptance:

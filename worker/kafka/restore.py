@@ -35,9 +35,15 @@ class Restored:
 
 
 async def restore(
-    connection: Connection, topics: Topics, partition: int, *, group: str, start_at_end: bool
+    connection: Connection,
+    topics: Topics,
+    partition: int,
+    *,
+    group: str,
+    start_at_end: bool,
+    turn: asyncio.Lock | None = None,
 ) -> Restored:
-    """Read the ledger of a partition up to its last stable offset.
+    """Read the ledger of a partition up to its last stable offset. Restores that share a `turn` decode one at a time.
 
     Raises LedgerRefusedError when the ledger and the input do not belong together (a person must look), TimeoutError
     or KafkaError when brokers are in trouble (try again).
@@ -61,8 +67,9 @@ async def restore(
         replay = Replay(group=group, topic=topics.requests)
         read_to = await _read(consumer, state, replay)
         # Not in a thread: with its share of the interpreter it would hold up every step of the loop.
-        for _ in replay.decode():
-            await asyncio.sleep(0)
+        async with turn or asyncio.Lock():
+            for _ in replay.decode():
+                await asyncio.sleep(0)
         position = replay.position
         consumer.pause(state)
         first, end = await _bounds(consumer, requests)

@@ -446,6 +446,15 @@ def test_a_lane_is_restored_in_the_order_of_its_requests_and_not_in_that_of_the_
     assert {each.state for each in order if each} == {State.QUEUED}, "only the head may be begun"
 
 
+def test_a_queued_entry_that_is_restored_at_the_head_of_its_lane_begins_and_none_behind_it() -> None:
+    queued = [Entry(request(f"m-{offset}", "P1-T1", offset), State.QUEUED) for offset in (2, 1)]
+    partition = _restored(Driver(), *queued).partition
+    assert (partition.creating, partition.queued) == (1, 1)
+    commit = partition.take(START)
+    assert commit
+    assert [entry.request.message_id for entry in commit.creating] == ["m-1"]
+
+
 def test_a_restored_create_may_have_run_so_a_refusal_leaves_it_unconfirmed() -> None:
     driver = Driver()
     next_owner = _restored(driver, driver.creating(request()))
