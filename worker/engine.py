@@ -27,7 +27,7 @@ log = structlog.wrap_logger(logging.getLogger(__name__))
 # here and more at the broker. An idle partition answers at once, and a loaded one buys CPU with milliseconds.
 _SHORTEST_GAP = 0.002
 _GAP_A_RECORD = 0.001
-_LONGEST_GAP = 0.05
+_LONGEST_GAP = 0.1
 # Entries asked about in one step of the loop: a restore may find thousands due, and heartbeats must go on.
 _ASK_AT_ONCE = 200
 
