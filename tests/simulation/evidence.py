@@ -94,15 +94,18 @@ class Evidence:
     @property
     def read(self) -> list[tuple[int, Sent]]:
         """What was sent and not lost. What was taken is not: the first position may have been on its way."""
-        taken = {(change.partition, change.offset) for change in self.ledger}
-        for stored in self.dead_letters:
-            headers = {name: (value or b"").decode() for name, value in stored.headers}
-            taken.add((int(headers["dead-letter-partition"]), int(headers["dead-letter-offset"])))
+        taken = {(change.partition, change.offset) for change in self.ledger} | self.dead
         return [
             (offset, sent)
             for offset, sent in self.sent
             if (sent.partition, offset) in taken or not self.is_lost(sent.partition, offset)
         ]
+
+    @property
+    def dead(self) -> set[tuple[int, int]]:
+        """Partition and offset of each record that has a dead letter."""
+        headers = [dict(stored.headers) for stored in self.dead_letters]
+        return {(int(of["dead-letter-partition"] or 0), int(of["dead-letter-offset"] or 0)) for of in headers}
 
     def lives(self) -> dict[str, list[Life]]:
         """The requests of each message ID, with their outcomes: each final one ends a life."""

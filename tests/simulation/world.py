@@ -152,10 +152,18 @@ class World:
         self.broker.append((settings.kafka_state_topic, partition), [newer])
 
     def _through(self) -> bool:
-        """Each request has its end, also those that come again when their window is over."""
+        """Each request has its end, also those that come again when their window is over, and what has no message ID
+        its dead letter: the one worker may have been cut off from Kafka since before it came.
+        """
         evidence = self.evidence()
         lives = [life for of_id in evidence.lives().values() for life in of_id]
         waiting = [life for life in lives if not life.end and life.sent.partition not in self._halted]
+        dead, gone = evidence.dead, self._halted | self._upgraded.keys()
+        if any(
+            sent.kind is Kind.ANONYMOUS and (sent.partition, offset) not in dead and sent.partition not in gone
+            for offset, sent in evidence.read
+        ):
+            return False
         if not waiting:
             waiting = [life for life in lives if self._comes_again(life)]
         return not waiting and len(self._upgraded) == (self.script.upgrade is not None)
