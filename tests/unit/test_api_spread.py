@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from tests.simulation import loop as simulated
+from tests.support.unmeasured import Unmeasured
 from tests.unit.dintero.support import ACCOUNT, CREDENTIALS
 from tests.unit.domain.support import request
 from worker.clock import Clock
@@ -139,13 +140,6 @@ class World:
         self.running.cancel()
         await asyncio.wait([self.running])
         await self.api.aclose(1)
-
-
-class Unmeasured:
-    """In the place of metrics."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: None
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from aiokafka.errors import ConcurrentTransactions
 from aiokafka.producer.sender import AddPartitionsToTxnHandler
 
 from tests.simulation.loop import SimulatedLoop
+from tests.support.unmeasured import Unmeasured
 from tests.unit.domain.support import POLICY, record, request
 from worker.clock import Clock
 from worker.domain.commit import Commit, Position
@@ -21,13 +22,6 @@ from worker.telemetry.recent import Recent
 from worker.telemetry.tracing import Tracing
 
 A_COMMIT = 0.004
-
-
-class Unmeasured:
-    """In the place of metrics and the API."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: None
 
 
 class World:

@@ -19,14 +19,14 @@ from worker.domain.finished import Finished
 from worker.domain.partition import Partition
 from worker.kafka.restore import Restored
 from worker.runtime import Runtime
-from worker.settings import Settings, load
+from worker.settings import load
 from worker.supervisor import SupervisorState
 
 SECRET = "hunter2-hunter2"
 
 
 @pytest.fixture
-def settings() -> Settings:
+async def runtime() -> AsyncIterator[Runtime]:
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "KAFKA_GROUP_ID": "the group",
@@ -34,12 +34,7 @@ def settings() -> Settings:
         "DINTERO_CLIENT_ID": "client",
         "DINTERO_CLIENT_SECRET": SECRET,
     }
-    return load(environment)
-
-
-@pytest.fixture
-async def runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    runtime = Runtime(settings)
+    runtime = Runtime(load(environment))
     yield runtime
     await runtime.aclose()
 

@@ -68,7 +68,8 @@ class Partition:
                 self._await_expiry(entry)
             yield
         for entry in queued:
-            self._advance(entry if self._lanes.is_head(entry) else None, now)
+            if self._lanes.is_head(entry):
+                self._advance(entry, now)
             yield
 
     def accept(self, incoming: Request | Invalid, record: Record, now: int) -> Acceptance:
