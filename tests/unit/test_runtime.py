@@ -124,7 +124,7 @@ async def test_the_status_counts_what_each_partition_holds(runtime: Runtime) -> 
 
 async def test_the_status_names_the_lanes_whose_heads_were_begun_first(runtime: Runtime) -> None:
     first, second = partition(), partition()
-    for head in second.lanes.heads():
+    for head, _ in second.lanes.oldest(2):
         head.creating_at = (head.creating_at or 0) - 60_000
     give(runtime, p0=(*RUNNING, first), p1=(*RUNNING, second), p2=(SupervisorState.HALTED, "no", None))
     lanes = runtime.status()["oldest_lanes"]

@@ -2,14 +2,20 @@
 
 import heapq
 from bisect import insort
+from itertools import islice
 
 from worker.domain.entry import Entry
+
+
+# To name the oldest lanes. All 400,000 of four full partitions would hold the event loop for 90 ms.
+_LOOKED_AT = 1_000
 
 
 class Lanes:
     """All unfinished entries of a partition, each in its terminal's lane, in the order of their requests."""
 
     def __init__(self) -> None:
+        # In the order in which their heads were begun; those of a ledger in the ledger's, which is nearly that.
         # Lists: most lanes hold one entry, for which a deque would take 760 bytes; long ones shift within microseconds.
         self._lanes: dict[str, list[Entry]] = {}
         self.parameter_bytes = 0
@@ -37,25 +43,23 @@ class Lanes:
         terminal_id = entry.request.terminal_id
         lane = self._lanes[terminal_id]
         was_head = lane[0] is entry
-        if was_head:
-            del lane[0]
-        else:
-            lane.remove(entry)
-        if not lane:
-            del self._lanes[terminal_id]
+        lane.remove(entry)
+        if lane and not was_head:
             return None
-        return lane[0] if was_head else None
+        del self._lanes[terminal_id]
+        if not lane:
+            return None
+        self._lanes[terminal_id] = lane  # behind the others: its new head is begun now
+        return lane[0]
 
     def is_head(self, entry: Entry) -> bool:
         lane = self._lanes.get(entry.request.terminal_id)
         return lane is not None and lane[0] is entry
 
-    def heads(self) -> list[Entry]:
-        return [lane[0] for lane in self._lanes.values()]
-
     def oldest(self, most: int) -> list[tuple[Entry, int]]:
-        """The heads that were begun first, up to `most`, each with the number behind it. Looks at every lane."""
-        oldest = heapq.nsmallest(most, self.heads(), key=lambda head: head.creating_at or 0)
+        """The heads that were begun first, up to `most`, each with the number behind it."""
+        heads = (lane[0] for lane in islice(self._lanes.values(), _LOOKED_AT))
+        oldest = heapq.nsmallest(most, heads, key=lambda head: head.creating_at or 0)
         return [(head, len(self._lanes[head.request.terminal_id]) - 1) for head in oldest]
 
 

@@ -437,13 +437,27 @@ def test_a_lane_is_restored_in_the_order_of_its_requests_and_not_in_that_of_the_
     driver.commit()
     behind = [Entry(request(f"behind-{offset}", offset=offset), State.QUEUED) for offset in (3, 2, 1)]
     next_owner = _restored(driver, *behind, pending)
-    head, *_ = next_owner.partition.lanes.heads()
+    ((head, _),) = next_owner.partition.lanes.oldest(2)
     assert head.request.offset == 0
     order = [next_owner.partition.lanes.leave(head)]
     while order[-1]:
         order.append(next_owner.partition.lanes.leave(order[-1]))
     assert [each.request.offset for each in order if each] == [1, 2, 3]
     assert {each.state for each in order if each} == {State.QUEUED}, "only the head may be begun"
+
+
+def test_the_lane_that_waits_longest_is_found_among_thousands_that_went_on_since() -> None:
+    driver, lanes = Driver(), 3_000
+    for offset in range(2 * lanes):
+        driver.accept(request(f"m-{offset}", f"P1-T{offset % lanes}", offset))
+    driver.commit()
+    driver.now += SECOND
+    *others, stuck = driver.partition.due(driver.now, lanes)
+    for entry in others:
+        driver.answer(entry, REFUSED)
+    (oldest, behind), (next_oldest, none_behind) = driver.partition.lanes.oldest(2)
+    assert (oldest, behind, none_behind) == (stuck, 1, 0)
+    assert next_oldest.creating_at == driver.now
 
 
 def test_a_queued_entry_that_is_restored_at_the_head_of_its_lane_begins_and_none_behind_it() -> None:
