@@ -79,7 +79,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._next_commit: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.Handle | None = None
-        self._rings_at = 0.0
+        self._rings_for = 0
         self._taken: list[tuple[Span, float]] = []
         self._in_flight: set[Entry] = set()
         self._proved_at = -float("inf")
@@ -281,12 +281,12 @@ class Engine:
         next_due = self.partition.next_due
         if next_due is None or self._suspended:
             return
-        at = self._loop.time() + min(60.0, max(0.0, (next_due - self._clock.now()) / 1000))
         if self._timer:
-            if self._rings_at <= at:  # not asked of the timer: uvloop gives one that is due at once no `when`
+            if self._rings_for <= next_due:
                 return
             self._timer.cancel()
-        self._timer, self._rings_at = self._loop.call_at(at, self._rung), at
+        delay = min(60.0, max(0.0, (next_due - self._clock.now()) / 1000))
+        self._timer, self._rings_for = self._loop.call_later(delay, self._rung), next_due
 
     def _rung(self) -> None:
         self._timer = None

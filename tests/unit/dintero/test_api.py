@@ -156,6 +156,45 @@ async def test_no_more_calls_are_out_than_the_limit() -> None:
     assert most == 4
 
 
+async def test_after_trouble_the_calls_that_wait_go_out_more_and_more_at_once() -> None:
+    out = most = 0
+
+    async def slow(request: httpx.Request) -> httpx.Response:
+        nonlocal out, most
+        out += 1
+        most = max(most, out)
+        await asyncio.sleep(0)
+        out -= 1
+        return await accept(request)
+
+    transport = _always(500)
+    caller = Caller(transport, max_in_flight=8)
+    for _ in range(3):
+        await caller.create(entry())
+    assert caller.api.status()[ACCOUNT]["limit"] == 1
+    transport.handler = slow
+    await asyncio.gather(*(caller.create(entry()) for _ in range(100)))
+    assert most == 8
+
+
+async def test_however_many_calls_are_withheld_the_loop_goes_on_meanwhile() -> None:
+    turns = 0
+
+    async def watch() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    caller = Caller(Transport(accept), max_in_flight=8)
+    await caller.create(entry())
+    watching = asyncio.create_task(watch())
+    answers = await asyncio.gather(*(caller.create(entry(), door=lambda: False) for _ in range(800)))
+    watching.cancel()
+    assert {answer.cause for answer in answers} == {"door_closed"}
+    assert turns >= 100
+
+
 async def test_creates_go_first_and_polls_get_every_fourth_turn() -> None:
     transport = Transport(accept)
     caller = Caller(transport, max_in_flight=1)
