@@ -327,8 +327,9 @@ def test_more_than_is_asked_at_once_is_asked_in_turns_on_the_loop_of_the_worker(
         world.engine.accept([record(0), record(1)])
         await world.until(lambda: len(asked) == 2)
         world.boot += 60
-        await world.until(lambda: len(asked) > 2)  # the engine lives on
+        await world.until(lambda: len(asked) == 4)  # the engine lives on
         await world.close()
+        assert [call.entry.request.message_id for call in asked] == ["m-0", "m-1"] * 2
         await world.engine._metrics.stop(1.0)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

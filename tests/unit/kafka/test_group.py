@@ -97,6 +97,7 @@ async def test_engines_that_do_not_settle_do_not_hold_the_rebalance_up(
     async with asyncio.timeout(2):
         await world.revoke()
     await world.poll({})
+    assert world.group.joined
 
 
 async def test_a_rebalance_that_takes_long_lets_engines_work_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -288,3 +288,4 @@ async def test_closing_a_producer_that_never_reached_a_broker_ends_in_time() -> 
     async with asyncio.timeout(5):
         await producer.close()
         await producer.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "nothing goes on trying"
