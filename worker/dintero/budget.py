@@ -32,7 +32,7 @@ class Budget:
 
     def wait(self) -> float | None:
         """Seconds until a call may start: 0 is now, None is not before another ends or the share changes."""
-        if self.in_flight >= self.limit:
+        if self.in_flight + 1 > self._limit:
             return None
         if self._rate is None:
             return 0.0
@@ -51,7 +51,7 @@ class Budget:
 
     def end(self, started: int, *, trouble: bool, answered: bool) -> None:
         """Give the slot back. Trouble halves the limit, an answer raises it, and a call not sent does neither."""
-        busy = self.in_flight >= self.limit
+        busy = self.in_flight + 1 > self._limit
         self.in_flight -= 1
         if trouble and started == self._halvings:
             self._halvings += 1

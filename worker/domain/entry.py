@@ -19,11 +19,11 @@ class State(Enum):
     """Its final outcome is published in the same commit."""
 
 
-TRANSITIONS: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.CREATING, State.FINISHED}),
-    State.CREATING: frozenset({State.PENDING, State.FINISHED}),
-    State.PENDING: frozenset({State.FINISHED}),
-    State.FINISHED: frozenset(),
+TRANSITIONS: dict[State, tuple[State, ...]] = {
+    State.QUEUED: (State.CREATING, State.FINISHED),
+    State.CREATING: (State.PENDING, State.FINISHED),
+    State.PENDING: (State.FINISHED,),
+    State.FINISHED: (),
 }
 
 

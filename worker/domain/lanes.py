@@ -6,7 +6,6 @@ from itertools import islice
 
 from worker.domain.entry import Entry
 
-
 # To name the oldest lanes. All 400,000 of four full partitions would hold the event loop for 90 ms.
 _LOOKED_AT = 1_000
 

@@ -19,5 +19,5 @@ def test_an_entry_follows_the_table_of_transitions_and_nothing_else(before: Stat
 
 
 def test_every_state_leads_to_finished_and_finished_leads_nowhere() -> None:
-    assert TRANSITIONS[State.FINISHED] == frozenset()
+    assert TRANSITIONS[State.FINISHED] == ()
     assert all(State.FINISHED in TRANSITIONS[state] for state in State if state is not State.FINISHED)
