@@ -13,7 +13,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from tests.support.waiting import until
 from worker import runtime
 from worker.cli import main as terminal_worker
 from worker.demo.broker import KafkaBroker
-from worker.demo.process import Process, WorkerProcess, free_ports
+from worker.demo.process import WorkerProcess
 from worker.domain.commit import Commit
 from worker.runtime import Runtime
 
@@ -36,7 +36,6 @@ _PARTITIONS = 4
 _TIMEOUT = 120.0
 _BEAT = 0.001
 _TELL_EVERY = 0.1
-_WATCHED = "watched"
 # The cleaner at its most eager. It leaves the segment alone that is being written, and the least of those is 1 MiB.
 _EAGER_CLEANER = {
     "log.cleaner.backoff.ms": "500",
@@ -76,12 +75,7 @@ _TOMBSTONES = _Ledger(
 class _WatchedWorker(WorkerProcess):
     """`terminal-worker run` with a heartbeat on its event loop, of which its log tells."""
 
-    def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
-        (port,) = free_ports(1)
-        served = {"WORKER_HTTP_HOST": "127.0.0.1", "WORKER_HTTP_PORT": str(port)}
-        command = [sys.executable, "-m", "tests.benchmarks.restores", _WATCHED]
-        Process.__init__(self, "the worker", command, log, {**environment, **served})
-        self.url = f"http://127.0.0.1:{port}"
+    module = "tests.benchmarks.restores"
 
 
 def main() -> None:
@@ -115,7 +109,7 @@ def _measure(broker: KafkaBroker, ledger: _Ledger, partitions: int, *, compacted
                 WORKER_POLL_INITIAL_DELAY="60s",  # the polls of what is restored first would hold up the rest
                 WORKER_POLL_MAX_DELAY="60s",
             )
-            with _WatchedWorker(Path(folder) / "worker.log", environment) as worker:
+            with _WatchedWorker("the worker", Path(folder) / "worker.log", environment) as worker:
                 until(lambda: len(events(worker, "partition_restored")) == partitions, _TIMEOUT, worker.tail)
                 told = len(events(worker, "heartbeat"))
                 until(lambda: len(events(worker, "heartbeat")) > told, _TIMEOUT, worker.tail)
@@ -174,9 +168,8 @@ async def _beat() -> None:
 def _run_watched() -> None:
     """In the worker process: the command as it is, with another runtime."""
     runtime.Runtime = _WatchedRuntime  # type: ignore[misc]
-    sys.argv = ["terminal-worker", "run"]
     terminal_worker()
 
 
 if __name__ == "__main__":
-    _run_watched() if sys.argv[1:] == [_WATCHED] else main()
+    _run_watched() if sys.argv[1:] == ["run"] else main()

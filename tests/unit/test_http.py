@@ -196,13 +196,12 @@ async def test_it_stops_in_time_whoever_holds_a_connection(view: Shown, request_
 async def test_stopping_is_harmless_before_the_start_and_twice(view: Shown) -> None:
     server = Server("127.0.0.1", 0, view)
     await server.stop(1)
-    for _ in range(2):
-        await server.start()
-        url = f"http://127.0.0.1:{server.port}/livez"
-        async with httpx.AsyncClient(timeout=5) as client:
+    async with httpx.AsyncClient(timeout=5) as client:
+        for _ in range(2):
+            await server.start()
+            url = f"http://127.0.0.1:{server.port}/livez"
             assert (await client.get(url)).status_code == 200
-        await server.stop(1)
-        await server.stop(1)
-        async with httpx.AsyncClient(timeout=5) as client:
+            await server.stop(1)
+            await server.stop(1)
             with pytest.raises(httpx.ConnectError):
                 await client.get(url)

@@ -96,8 +96,10 @@ class Process:
 class HttpProcess(Process):
     """A `terminal-worker` command that answers HTTP at `url`."""
 
+    module = "worker"
+
     def __init__(self, name: str, arguments: list[str], port: int, log: Path, environment: Mapping[str, str]) -> None:
-        super().__init__(name, [sys.executable, "-m", "worker", *arguments], log, environment)
+        super().__init__(name, [sys.executable, "-m", self.module, *arguments], log, environment)
         self.url = f"http://127.0.0.1:{port}"
 
     def wait_until_answers(self, path: str, timeout: float) -> None:

@@ -98,7 +98,8 @@ class Account:
 
     def _start_calls(self) -> None:
         while self._may_start():
-            self._start(self._next())
+            call, probe, started = self._take()
+            self._running[call] = asyncio.create_task(self._run(call, probe, started))
 
     def _may_start(self) -> bool:
         """Whether a call waits and may go out now. If one may not, what will start it later is on its way."""
@@ -129,9 +130,9 @@ class Account:
             return self._creates.popleft()
         return self._polls.popleft()
 
-    def _start(self, call: Call) -> None:
-        probe = self._circuit.enter()
-        self._running[call] = asyncio.create_task(self._run(call, probe, self._budget.start()))
+    def _take(self) -> tuple[Call, bool, int]:
+        """The next call, which may start; whether it is the circuit's probe; what the budget wants back at its end."""
+        return self._next(), self._circuit.enter(), self._budget.start()
 
     async def _run(self, call: Call, probe: bool, started: int) -> None:
         """Make a call, and others after it as long as some wait: a task for each would cost 5 us more."""
@@ -143,10 +144,9 @@ class Account:
             # Only an answer that came from the API let the loop go on meanwhile, and did not come of a cancellation.
             if answer.http_status is None or not self._may_start():
                 break
-            call = self._next()
-            probe, started = self._circuit.enter(), self._budget.start()
+            call, probe, started = self._take()
             self._running[call] = task
-            self._start_calls()
+            self._start_calls()  # more than this one, where the limit has risen
         self._start_calls()
 
     async def _ask(self, call: Call) -> Answer:

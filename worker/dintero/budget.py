@@ -25,6 +25,10 @@ class Budget:
     def limit(self) -> int:
         return int(self._limit)
 
+    @property
+    def _full(self) -> bool:
+        return self.in_flight + 1 > self._limit  # which is a whole number only in what is shown
+
     def share(self, share: float) -> None:
         """This worker's part of the rate, 0 to 1."""
         self._refill()
@@ -32,7 +36,7 @@ class Budget:
 
     def wait(self) -> float | None:
         """Seconds until a call may start: 0 is now, None is not before another ends or the share changes."""
-        if self.in_flight + 1 > self._limit:
+        if self._full:
             return None
         if self._rate is None:
             return 0.0
@@ -51,7 +55,7 @@ class Budget:
 
     def end(self, started: int, *, trouble: bool, answered: bool) -> None:
         """Give the slot back. Trouble halves the limit, an answer raises it, and a call not sent does neither."""
-        busy = self.in_flight + 1 > self._limit
+        busy = self._full
         self.in_flight -= 1
         if trouble and started == self._halvings:
             self._halvings += 1

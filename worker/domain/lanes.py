@@ -43,12 +43,12 @@ class Lanes:
         lane = self._lanes[terminal_id]
         was_head = lane[0] is entry
         lane.remove(entry)
-        if lane and not was_head:
-            return None
-        del self._lanes[terminal_id]
         if not lane:
+            del self._lanes[terminal_id]
             return None
-        self._lanes[terminal_id] = lane  # behind the others: its new head is begun now
+        if not was_head:
+            return None
+        self._lanes[terminal_id] = self._lanes.pop(terminal_id)  # behind the others: its new head is begun now
         return lane[0]
 
     def is_head(self, entry: Entry) -> bool:

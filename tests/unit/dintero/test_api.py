@@ -23,6 +23,20 @@ async def _never(request: httpx.Request) -> httpx.Response:
     raise AssertionError
 
 
+class _Busy:
+    """Accepts as `accept` does, a turn of the loop later, and knows the most calls it had at once."""
+
+    def __init__(self) -> None:
+        self.most = self._now = 0
+
+    async def accept(self, request: httpx.Request) -> httpx.Response:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        await asyncio.sleep(0)
+        self._now -= 1
+        return await accept(request)
+
+
 def _always(status: int) -> Transport:
     async def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(status)
@@ -141,40 +155,22 @@ async def test_every_call_is_answered_exactly_once() -> None:
 
 
 async def test_no_more_calls_are_out_than_the_limit() -> None:
-    out = most = 0
-
-    async def slow(request: httpx.Request) -> httpx.Response:
-        nonlocal out, most
-        out += 1
-        most = max(most, out)
-        await asyncio.sleep(0)
-        out -= 1
-        return await accept(request)
-
-    caller = Caller(Transport(slow), max_in_flight=4)
+    api = _Busy()
+    caller = Caller(Transport(api.accept), max_in_flight=4)
     await asyncio.gather(*(caller.create(entry(f"{ACCOUNT}-T{number}")) for number in range(40)))
-    assert most == 4
+    assert api.most == 4
 
 
 async def test_after_trouble_the_calls_that_wait_go_out_more_and_more_at_once() -> None:
-    out = most = 0
-
-    async def slow(request: httpx.Request) -> httpx.Response:
-        nonlocal out, most
-        out += 1
-        most = max(most, out)
-        await asyncio.sleep(0)
-        out -= 1
-        return await accept(request)
-
+    api = _Busy()
     transport = _always(500)
     caller = Caller(transport, max_in_flight=8)
     for _ in range(3):
         await caller.create(entry())
     assert caller.api.status()[ACCOUNT]["limit"] == 1
-    transport.handler = slow
+    transport.handler = api.accept
     await asyncio.gather(*(caller.create(entry()) for _ in range(100)))
-    assert most == 8
+    assert api.most == 8
 
 
 async def test_however_many_calls_are_withheld_the_loop_goes_on_meanwhile() -> None:
