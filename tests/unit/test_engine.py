@@ -1,7 +1,9 @@
 """The shell around a partition: what is sent when, and what a failed commit costs."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,6 +25,7 @@ from worker.telemetry.recent import Recent
 from worker.telemetry.tracing import Tracing
 
 PROOF_AGE = 5.0
+IMPATIENT = replace(POLICY, retry_initial_delay=10, retry_max_delay=20)  # the engine's timers run in real time
 
 
 class Log:
@@ -66,17 +69,17 @@ class OneRequestPerRecord:
 
 class World:
     def __init__(self, make_metrics: Callable[[], Metrics]) -> None:
-        self.boot = 1_000.0
+        self.slept = 0.0
         self.log = Log()
         self.calls = Calls()
         self.recent = Recent()
         self.engine = Engine(
             0,
-            Partition(POLICY, lambda: 0.0, Position(0)),
+            Partition(IMPATIENT, lambda: 0.0, Position(0)),
             committer=self.log,
             api=cast(Api, self.calls),
             reader=OneRequestPerRecord(),
-            clock=Clock(lambda: 1_700_000_000.0, lambda: self.boot),
+            clock=Clock(lambda: 1_700_000_000.0, lambda: time.monotonic() + self.slept),
             proof_age=PROOF_AGE,
             tracing=Tracing(),
             metrics=make_metrics(),
@@ -175,7 +178,7 @@ async def test_a_record_read_twice_is_taken_in_once(world: World) -> None:
 async def test_the_door_is_closed_when_the_proof_is_old_and_a_commit_opens_it(world: World) -> None:
     call = await world.first_create()
     commits = len(world.log.commits)
-    world.boot += PROOF_AGE
+    world.slept += PROOF_AGE
     assert not call.caller.door(call)
     await call.caller.prepare(call)
     assert call.caller.door(call)
@@ -190,9 +193,9 @@ async def test_the_door_is_closed_after_a_rebalance_until_a_commit_that_began_af
     world.engine.accept([record(1)])
     begun = world.log.begun + 1
     await world.until(lambda: world.log.begun == begun)
-    world.boot += 0.1
+    world.slept += 0.1
     world.engine.resume()  # the commit in flight began before: it proves nothing
-    world.boot += 0.1
+    world.slept += 0.1
     world.log.release()
     await world.until(lambda: len(world.log.commits) == begun)
     assert not call.caller.door(call)
@@ -215,7 +218,7 @@ async def test_what_came_due_while_suspended_is_asked_once_it_is_resumed(world: 
     call = await world.first_create()
     world.engine.suspend()
     call.caller.done(call, NOT_RUN)
-    world.boot += 60
+    world.slept += 60
     world.engine.accept([record(1)])
     await world.until(lambda: world.engine.partition.committed_position.offset == 2)
     assert world.calls.waiting == []
@@ -276,7 +279,6 @@ async def test_a_doubt_from_outside_ends_the_engine(world: World) -> None:
 async def test_an_answer_that_asks_for_patience_is_followed_by_another_call(world: World) -> None:
     call = await world.first_create()
     call.caller.done(call, NOT_RUN)
-    world.boot += 60
     await world.until(lambda: world.calls.waiting)
     assert world.calls.waiting[0].entry is call.entry
 
@@ -303,7 +305,6 @@ async def test_only_the_first_unknown_answer_to_a_create_is_worth_a_line(world: 
     with capture_logs() as logs:
         for _ in range(5):
             world.engine.done(call, UNKNOWN)
-            world.boot += 60
             await world.until(lambda: world.calls.waiting)
             call = world.calls.waiting.pop()
     told = [(line["event"], line["log_level"]) for line in logs]
@@ -325,11 +326,9 @@ def test_more_than_is_asked_at_once_is_asked_in_turns_on_the_loop_of_the_worker(
 
         monkeypatch.setattr(world.calls, "submit", submit)
         world.engine.accept([record(0), record(1)])
-        await world.until(lambda: len(asked) == 2)
-        world.boot += 60
-        await world.until(lambda: len(asked) == 4)  # the engine lives on
+        await world.until(lambda: len(asked) >= 4)  # the engine lives on
         await world.close()
-        assert [call.entry.request.message_id for call in asked] == ["m-0", "m-1"] * 2
+        assert [call.entry.request.message_id for call in asked][:4] == ["m-0", "m-1"] * 2
         await world.engine._metrics.stop(1.0)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
