@@ -174,7 +174,7 @@ class _Simulation:
         self._at(sent_at + self._night.latency, partial(self._answered, calls, request, started))
 
     def _answered(self, calls: _Calls, request: _Request, started: int) -> None:
-        calls.budget.end(started, trouble=False, answered=True)
+        calls.budget.end(started, trouble=False, sent=True)
         self._learn(calls, request)
         self._start(calls)
 

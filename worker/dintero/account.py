@@ -221,7 +221,7 @@ class Account:
     def _learn(self, answer: Answer, probe: bool, started: int) -> None:
         sent = answer.cause not in _NOT_SENT
         trouble = sent and answer.verdict in (Verdict.UNKNOWN, Verdict.NOT_RUN) and answer.cause != "foreign_operation"
-        self._budget.end(started, trouble=trouble, answered=sent)
+        self._budget.end(started, trouble=trouble, sent=sent)
         if trouble:
             at_once = answer.http_status in (401, 403)
             self._circuit.failed(probe=probe, at_once=at_once, at_least=(answer.retry_after or 0) / 1000)

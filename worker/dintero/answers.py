@@ -151,7 +151,8 @@ def _is_ours(operation: Operation, entry: Entry) -> bool:
 
 def _given(operation: Operation, status: int, body: bytes, *, too_large: Verdict) -> Answer:
     too_deep = body.count(b"[") + body.count(b"{") > MAX_DEPTH and _deeper(operation.body, MAX_DEPTH)
-    if too_deep or (len(body) > MAX_OPERATION and len(orjson.dumps(operation.body)) > MAX_OPERATION):
+    # Written again, `1e15` has 18 digits: JSON of many such numbers grows almost to four times its size.
+    if too_deep or (len(body) > MAX_OPERATION // 4 and len(orjson.dumps(operation.body)) > MAX_OPERATION):
         return Answer(too_large, http_status=status, cause="too_large")
     return Answer(Verdict.OPERATION, operation=operation, http_status=status)
 

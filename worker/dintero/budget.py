@@ -53,14 +53,18 @@ class Budget:
             self._tokens -= 1.0
         return self._halvings
 
-    def end(self, started: int, *, trouble: bool, answered: bool) -> None:
-        """Give the slot back. Trouble halves the limit, an answer raises it, and a call not sent does neither."""
+    def end(self, started: int, *, trouble: bool, sent: bool) -> None:
+        """Give the slot back. Trouble halves the limit, and an answer raises it. A call that was not sent does neither,
+        nor does it count for the rate: those of an engine that ended would keep its successor's waiting.
+        """
         busy = self._full
         self.in_flight -= 1
+        if not sent and self._rate is not None:
+            self._tokens += 1.0
         if trouble and started == self._halvings:
             self._halvings += 1
             self._limit = max(1.0, self._limit / 2)
-        elif answered and not trouble and busy:
+        elif sent and not trouble and busy:
             # Only a limit that was in use has been tried.
             self._limit = min(float(self._maximum), self._limit + 1.0 / self._limit)
 

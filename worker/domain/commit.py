@@ -52,8 +52,13 @@ class Commit:
     forgotten: list[str] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    dead_letter_bytes: int = 0
     creating: list[Entry] = field(default_factory=list)
     pending: list[Entry] = field(default_factory=list)
+
+    def reject(self, record: Record, reason: DeadLetterReason, message: str) -> None:
+        self.dead_letters.append(DeadLetter(record, reason, message))
+        self.dead_letter_bytes += record.size
 
     @property
     def size(self) -> int:

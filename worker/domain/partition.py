@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 from worker.domain.answer import Answer, Operation, Verdict
-from worker.domain.commit import Commit, DeadLetter, Ended, Position
+from worker.domain.commit import Commit, Ended, Position
 from worker.domain.entry import Entry, ForbiddenTransitionError, State
 from worker.domain.finished import Finished
 from worker.domain.lanes import Lanes
@@ -22,6 +22,9 @@ from worker.domain.timers import Timers
 _FORGET_AT_ONCE = 500
 # Of all unfinished requests together. A backlog that is bounded in number alone could take 640 MB of a partition.
 MOST_PARAMETER_BYTES = 16 * 1_048_576
+# What waits for one commit: encoding 10,000 entries takes 20 MiB and a tenth of a second of the loop.
+_MOST_GATHERED = 1_000
+_MOST_DEAD_LETTER_BYTES = 16 * 1_048_576  # records are kept whole until they are dead letters
 
 
 class Acceptance(Enum):
@@ -81,10 +84,10 @@ class Partition:
             if known == request.fingerprint:
                 return Acceptance.DUPLICATE
             reused = "this message ID was used before for another request"
-            self._gathered.dead_letters.append(DeadLetter(record, DeadLetterReason.MESSAGE_ID_REUSED, reused))
+            self._gathered.reject(record, DeadLetterReason.MESSAGE_ID_REUSED, reused)
             return Acceptance.REUSED
         if isinstance(incoming, Invalid):
-            self._gathered.dead_letters.append(DeadLetter(record, DeadLetterReason.INVALID_REQUEST, incoming.message))
+            self._gathered.reject(record, DeadLetterReason.INVALID_REQUEST, incoming.message)
             if incoming.identity:
                 self._refuse(incoming, incoming.identity, record, now)
             return Acceptance.INVALID
@@ -96,9 +99,12 @@ class Partition:
         return Acceptance.ACCEPTED
 
     def due(self, now: int, most: int) -> list[Entry]:
-        """Up to `most` entries to ask the API about now: CREATING by a create, PENDING by a poll; each given once."""
+        """Those of up to `most` due entries to ask the API about: CREATING by a create, PENDING by a poll."""
         asks: list[Entry] = []
-        while len(asks) < most and (entry := self._timers.pop(now)):
+        for _ in range(most):  # of those that end here too: thousands may expire together
+            entry = self._timers.pop(now)
+            if entry is None:
+                break
             failure = None if entry.state is State.PENDING else self._overdue(entry, now)
             if failure:
                 self._fail(entry, failure, now)
@@ -171,9 +177,10 @@ class Partition:
         return len(self._entries) >= self._policy.backlog_limit or self._lanes.parameter_bytes >= MOST_PARAMETER_BYTES
 
     @property
-    def changed(self) -> int:
-        """Entries that the next commit writes."""
-        return len(self._changed)
+    def crowded(self) -> bool:
+        """So much waits for the next commit that no more should be read before it."""
+        waiting = len(self._changed) + self._gathered.size
+        return waiting > _MOST_GATHERED or self._gathered.dead_letter_bytes > _MOST_DEAD_LETTER_BYTES
 
     @property
     def lanes(self) -> Lanes:

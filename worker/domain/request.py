@@ -14,6 +14,12 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = ()
 
+    @property
+    def size(self) -> int:
+        """Bytes of what it holds."""
+        headers = sum(len(name) + len(value or b"") for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
 
 class Request(NamedTuple):
     """One operation asked of one terminal. `requested_at` is the time of its record.

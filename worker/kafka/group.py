@@ -28,8 +28,6 @@ log = structlog.wrap_logger(logging.getLogger(__name__))
 
 SESSION_TIMEOUT = 10.0
 _REBALANCE_TIMEOUT_MS = 10_000
-# Entries that wait for a commit before more is read: encoding 10,000 for one would take 20 MiB in each partition.
-_MOST_CHANGED = 1_000
 # The longest answer waited for is a rebalance's. A connection that died without a word is noticed only after it.
 _REQUEST_TIMEOUT_MS = _REBALANCE_TIMEOUT_MS + 5_000
 _POLL_MS = 200
@@ -73,6 +71,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
         self._patience: asyncio.TimerHandle | None = None
+        self._suspended = False
         self.supervisors: dict[int, Supervisor] = {}
         self.joined = False
         self.error: str | None = None
@@ -112,6 +111,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def settle(self, timeout: float) -> None:
         """No new creates; wait for the answers in flight and commit them, and the group offsets."""
+        self._suspended = True
         engines = [supervisor.engine for supervisor in self.supervisors.values() if supervisor.engine]
         for engine in engines:
             engine.suspend()
@@ -140,11 +140,13 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
             offsets.cancel()
             rotation.cancel()
             self._end_patience()
-            await self._close_all(self.supervisors.values())
-            self.supervisors.clear()
-            self._sought.clear()
-            self._offsets.clear()
-            await stop_client(consumer)
+            try:
+                await asyncio.gather(self._close_all(self.supervisors.values()), *self._closing)
+            finally:  # also when cut off: a consumer left behind would stay a member, and keep its partitions from all
+                self.supervisors.clear()
+                self._sought.clear()
+                self._offsets.clear()
+                await stop_client(consumer)
 
     def _new_consumer(self) -> Any:
         tolerate_header_names()
@@ -254,6 +256,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
     def _resume(self) -> None:
         if self._leaving.is_set():
             return  # draining: a rebalance meanwhile must not begin new creates
+        self._suspended = False
         for supervisor in self.supervisors.values():
             supervisor.resume()
 
@@ -264,13 +267,15 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _steer_all(self) -> None:
         for number, supervisor in self.supervisors.items():
+            if self._suspended and supervisor.engine:
+                supervisor.engine.suspend()  # also one that has come since
             with contextlib.suppress(IllegalStateError):  # not assigned just now: the next assignment steers again
                 self._steer(TopicPartition(self._topic, number), supervisor.engine)
 
     def _steer(self, tp: TopicPartition, engine: Engine | None) -> None:
         """Read a partition exactly while its engine can take more, from where that engine stands."""
         paused = tp in self._consumer.paused()
-        if engine is None or engine.partition.full or engine.partition.changed >= _MOST_CHANGED:
+        if engine is None or engine.partition.full or engine.partition.crowded:
             if not paused:
                 self._consumer.pause(tp)
             return

@@ -94,6 +94,7 @@ class Caller:
         *,
         clock: Clock | None = None,
         max_in_flight: int = 8,
+        max_requests_per_second: float | None = None,
         base_url: str = "https://api.example",
         request_timeout: float = 5.0,
         tracing: Tracing | None = None,
@@ -106,7 +107,7 @@ class Caller:
             transport=transport,
             request_timeout=request_timeout,
             max_in_flight=max_in_flight,
-            max_requests_per_second=None,
+            max_requests_per_second=max_requests_per_second,
             tracing=tracing or Tracing(),
             metrics=self.metrics,  # type: ignore[arg-type]
             clock=clock or Clock(),
@@ -126,10 +127,10 @@ class Caller:
         return caller.answered
 
     async def create(self, of: Entry, *, door: Callable[[], bool] = lambda: True) -> Answer:
-        return await asyncio.wait_for(self.submit(CallKind.CREATE, of, door=door), 5)
+        return await asyncio.wait_for(self.submit(CallKind.CREATE, of, door=door), 15)
 
     async def poll(self, of: Entry) -> Answer:
-        return await asyncio.wait_for(self.submit(CallKind.POLL, of), 5)
+        return await asyncio.wait_for(self.submit(CallKind.POLL, of), 15)
 
 
 class _Caller:

@@ -191,6 +191,15 @@ async def test_however_many_calls_are_withheld_the_loop_goes_on_meanwhile() -> N
     assert turns >= 100
 
 
+async def test_calls_that_are_not_sent_keep_no_other_from_its_turn_in_the_rate() -> None:
+    transport = Transport(accept)
+    caller = Caller(transport, max_requests_per_second=1.0)  # and its clock stands still: one may be sent
+    left_behind = [caller.submit(CallKind.CREATE, entry(), door=lambda: False) for _ in range(50)]
+    answer = await caller.create(entry())
+    assert (answer.verdict, len(transport.requests)) == (Verdict.OPERATION, 1)
+    assert [(await withheld).cause for withheld in left_behind] == ["door_closed"] * 50
+
+
 async def test_creates_go_first_and_polls_get_every_fourth_turn() -> None:
     transport = Transport(accept)
     caller = Caller(transport, max_in_flight=1)

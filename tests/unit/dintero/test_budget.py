@@ -19,7 +19,7 @@ def test_no_call_starts_over_the_limit() -> None:
 def test_trouble_halves_the_limit_once_for_all_calls_of_one_round() -> None:
     budget = Budget(16, None, Clock())
     for started in _calls(budget, 16):
-        budget.end(started, trouble=True, answered=True)
+        budget.end(started, trouble=True, sent=True)
     assert budget.limit == 8
     assert budget.in_flight == 0
 
@@ -27,21 +27,21 @@ def test_trouble_halves_the_limit_once_for_all_calls_of_one_round() -> None:
 def test_the_limit_never_falls_below_one() -> None:
     budget = Budget(2, None, Clock())
     for _ in range(5):
-        budget.end(budget.start(), trouble=True, answered=True)
+        budget.end(budget.start(), trouble=True, sent=True)
     assert budget.limit == 1
     assert budget.wait() == 0
 
 
 def test_a_full_round_of_good_answers_raises_the_limit_by_one_up_to_the_maximum() -> None:
     budget = Budget(8, None, Clock())
-    budget.end(budget.start(), trouble=True, answered=True)
+    budget.end(budget.start(), trouble=True, sent=True)
     limits = []
     for _ in range(7):
         for started in _calls(budget, budget.limit):
-            budget.end(started, trouble=False, answered=True)
+            budget.end(started, trouble=False, sent=True)
             budget.start()
         for started in [0] * budget.in_flight:
-            budget.end(started, trouble=False, answered=False)
+            budget.end(started, trouble=False, sent=False)
         limits.append(budget.limit)
     assert limits == sorted(limits)
     assert limits[0] < limits[-1] == 8
@@ -49,9 +49,9 @@ def test_a_full_round_of_good_answers_raises_the_limit_by_one_up_to_the_maximum(
 
 def test_a_limit_that_is_not_in_use_does_not_rise() -> None:
     budget = Budget(8, None, Clock())
-    budget.end(budget.start(), trouble=True, answered=True)
+    budget.end(budget.start(), trouble=True, sent=True)
     for _ in range(100):
-        budget.end(budget.start(), trouble=False, answered=True)
+        budget.end(budget.start(), trouble=False, sent=True)
     assert budget.limit == 4
 
 
@@ -85,3 +85,12 @@ def test_it_says_how_long_to_wait_for_the_rate_and_nothing_starts_without_a_shar
     assert budget.wait() == pytest.approx(0.1)
     budget.share(0.0)
     assert budget.wait() is None
+
+
+def test_a_call_that_was_not_sent_gives_its_turn_in_the_rate_to_the_next() -> None:
+    budget = Budget(1000, 1.0, Clock())
+    for _ in range(100):
+        assert budget.wait() == 0
+        budget.end(budget.start(), trouble=False, sent=False)
+    budget.start()
+    assert budget.wait() == pytest.approx(1.0)

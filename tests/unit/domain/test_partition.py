@@ -21,6 +21,7 @@ from worker.domain.entry import Entry, State
 from worker.domain.outcome import DeadLetterReason
 from worker.domain.partition import MOST_PARAMETER_BYTES, Acceptance, Partition
 from worker.domain.policy import Policy
+from worker.domain.request import Record
 from worker.kafka import ledger
 
 
@@ -527,3 +528,32 @@ def test_a_restored_lane_keeps_the_order_of_its_requests() -> None:
             next_owner.answer(entry, gave(entry, "COMPLETED"))
         next_owner.commit()
     assert started == ["m-0", "m-1", "m-2", "m-3"]
+
+
+def test_what_waits_for_a_commit_is_bounded_also_when_none_of_it_is_a_request() -> None:
+    driver = Driver()
+    for offset in range(1_000):
+        driver.accept(invalid(None, offset))
+    many = driver.partition.crowded
+    driver.commit()
+    none = driver.partition.crowded
+    for offset in range(17):
+        driver.partition.accept(invalid(None, offset), Record(offset, START, None, bytes(1_048_576)), driver.now)
+    assert (many, none, driver.partition.crowded) == (True, False, True)
+
+
+def test_what_waits_for_a_commit_is_bounded_also_when_all_of_it_came_too_late() -> None:
+    driver = Driver()
+    for offset in range(1_000):
+        driver.accept(request(f"m-{offset}", offset=offset, expires_at=START - SECOND))
+    assert (driver.partition.backlog, driver.partition.crowded) == (0, True)
+
+
+def test_requests_that_expire_together_end_in_more_than_one_step() -> None:
+    driver = Driver()
+    driver.creating(request("m-0"))
+    for offset in range(1, 10):
+        driver.accept(request(f"m-{offset}", offset=offset, expires_at=START + SECOND))
+    driver.now += SECOND
+    assert driver.partition.due(driver.now, 4) == []
+    assert driver.partition.backlog == 6

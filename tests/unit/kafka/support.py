@@ -29,7 +29,7 @@ def record(offset: int) -> Any:
 class Engine:
     def __init__(self, offset: int = 0) -> None:
         at = SimpleNamespace(offset=offset)
-        self.partition = SimpleNamespace(position=at, committed_position=at, full=False, dirty=False, changed=0)
+        self.partition = SimpleNamespace(position=at, committed_position=at, full=False, dirty=False, crowded=False)
         self.in_ledger = True
         self.accepted: list[int] = []
         self.told: list[str] = []

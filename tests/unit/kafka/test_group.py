@@ -94,7 +94,7 @@ async def test_engines_that_do_not_settle_do_not_hold_the_rebalance_up(
     await world.assign(0)
     engine = world.partitions[0].serve(6)
     monkeypatch.setattr(engine, "settle", lambda timeout: asyncio.Event().wait())
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(5):
         await world.revoke()
     await world.poll({})
     assert world.group.joined
@@ -145,6 +145,36 @@ async def test_a_worker_that_stops_takes_nothing_from_a_rebalance(world: World) 
     await world.assign(0, 1)
     assert "resume" not in kept.told
     assert world.partitions == [kept]
+
+
+async def test_a_partition_that_opens_while_the_worker_stops_begins_nothing(world: World) -> None:
+    running = asyncio.create_task(world.group.run())
+    await world.until(lambda: world.consumer.calls == [("subscribe", [TOPIC])])
+    await world.assign(0, 1)
+    draining, opening = world.partitions
+    answered = asyncio.Event()
+    draining.serve(6).settle = lambda timeout: answered.wait()  # type: ignore[method-assign,assignment,return-value]
+    world.group.stop()
+    engine = draining.engine
+    assert engine
+    await world.until(lambda: engine.told == ["suspend"])
+    late = opening.serve(6)
+    assert late.told == ["suspend"]
+    answered.set()
+    async with asyncio.timeout(5):
+        await running
+
+
+async def test_a_partition_that_opens_in_a_rebalance_waits_for_its_end(world: World) -> None:
+    await world.assign(0, 1)
+    held, opening = world.partitions
+    held.serve(6)
+    await world.revoke()
+    late = opening.serve(6)
+    assert late.told == ["suspend"]
+    await world.assign(0, 1)
+    assert opening.told == ["resume"]
+    assert opening.serve(6).told == []
 
 
 # -- group offsets and lag ----------------------------------------------------------------------------------------
@@ -286,6 +316,44 @@ async def test_stopping_does_not_wait_for_an_assignment(world: World, monkeypatc
     running = asyncio.create_task(world.group.run())
     await started.wait()
     world.group.stop()
+    async with asyncio.timeout(5):
+        await running
+    assert world.consumer.stopped
+
+
+async def test_stopping_that_is_cut_off_still_leaves_the_group(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = asyncio.create_task(world.group.run())
+    await world.until(lambda: world.consumer.calls == [("subscribe", [TOPIC])])
+    await world.assign(0)
+    closing = asyncio.Event()
+
+    async def close() -> None:
+        closing.set()
+        await asyncio.Event().wait()  # as a producer whose brokers are away
+
+    monkeypatch.setattr(world.partitions[0], "close", close)
+    world.group.stop()
+    await closing.wait()
+    running.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait([running])
+    assert world.consumer.stopped
+    assert world.group.supervisors == {}
+
+
+async def test_stopping_waits_for_the_partitions_that_were_lost_to_be_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = asyncio.create_task(world.group.run())
+    await world.until(lambda: world.consumer.calls == [("subscribe", [TOPIC])])
+    await world.assign(0)
+    closed = asyncio.Event()
+    monkeypatch.setattr(world.partitions[0], "close", closed.wait)
+    await world.assign()
+    world.group.stop()
+    await world.until(lambda: not world.group.joined)
+    assert not (await asyncio.wait([running], timeout=0.05))[0]
+    closed.set()
     async with asyncio.timeout(5):
         await running
     assert world.consumer.stopped

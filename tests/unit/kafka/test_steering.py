@@ -73,10 +73,10 @@ async def test_a_full_engine_pauses_its_partition_and_goes_on_without_a_seek(wor
 async def test_a_partition_is_read_no_further_while_much_of_it_waits_for_a_commit(world: World) -> None:
     await world.assign(0)
     engine = world.partitions[0].serve(0)
-    engine.partition.changed = 1_000
+    engine.partition.crowded = True
     world.consumer.calls.clear()
     await world.poll({})
-    engine.partition.changed = 0
+    engine.partition.crowded = False
     await world.poll({})
     assert world.consumer.calls == [("pause", 0), ("resume", 0)]
 
