@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.system import System
 from tests.support.topics import create_topics
@@ -14,6 +15,10 @@ from worker.demo.broker import BrokerUnavailableError, KafkaBroker
 for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
     os.environ.pop(name, None)
     os.environ.pop(name.upper(), None)
+
+# A machine that stands still for a moment has found no bug.
+settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 _SYSTEM = pytest.StashKey[System]()
 

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -95,9 +94,7 @@ def test_a_cut_link_resets_connections_and_takes_no_new_ones_until_it_is_healed(
 
 def test_a_delayed_link_loses_nothing(link: Link, near: socket.socket) -> None:
     link.fail(Trouble.DELAY, 1.0)
-    began = time.monotonic()
     assert answer(near, b"late", 5) == b"late"
-    assert time.monotonic() - began < 3
     link.heal()
 
 
@@ -116,7 +113,7 @@ def test_an_answer_is_lost_though_the_question_arrived(link: Link, near: socket.
     link.fail(Trouble.ANSWERS_LOST, 1.0)
     until(lambda: answer(near, b"?") is None, 5)
     assert answer(near, b"do it") is None
-    assert echo.received.endswith(b"do it")
+    until(lambda: echo.received.endswith(b"do it"), 5)
 
 
 def test_a_refused_token_is_a_401_of_a_link_that_serves_everything_else(link: Link, near: socket.socket) -> None:

@@ -23,7 +23,7 @@ async def build(request: pytest.FixtureRequest) -> AsyncIterator[Build]:
     built: list[Transport] = []
 
     def build(**options: Any) -> Transport:
-        built.append(build_transport(request.param, **{"request_timeout": 2.0, "connect_timeout": 1.0} | options))
+        built.append(build_transport(request.param, **{"request_timeout": 3.0, "connect_timeout": 3.0} | options))
         return built[-1]
 
     yield build

@@ -1,5 +1,6 @@
 """Proxies, as the environment names them."""
 
+import socket
 from pathlib import Path
 
 import httpx
@@ -62,8 +63,8 @@ async def test_a_tunnel_that_is_refused_sent_nothing_and_the_error_tells_no_pass
 
 
 async def test_a_proxy_that_is_not_there_was_sent_nothing(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with proxied(0) as proxy:
-        pass
-    monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
-    with pytest.raises(httpx.ConnectError):
-        await post(build(), f"https://{HOST}")
+    with socket.socket() as unheard:  # held, or somebody else could listen on its port meanwhile
+        unheard.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{unheard.getsockname()[1]}")
+        with pytest.raises(httpx.ConnectError):
+            await post(build(), f"https://{HOST}")

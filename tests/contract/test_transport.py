@@ -7,6 +7,7 @@ from typing import Literal
 import httpx
 import pytest
 
+from tests.contract.conftest import Build
 from tests.contract.scripted import CUT, response, scripted
 from worker.dintero.transport import MAX_BODY, ResponseTooLarge, Transport, build_transport
 
@@ -59,7 +60,8 @@ async def test_a_failed_tls_handshake_was_not_sent(transport: Transport) -> None
             await post(transport, f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
 
-async def test_a_connection_not_made_in_time_was_not_sent(transport: Transport) -> None:
+async def test_a_connection_not_made_in_time_was_not_sent(build: Build) -> None:
+    transport = build(request_timeout=30.0, connect_timeout=1.0)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)

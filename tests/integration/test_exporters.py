@@ -43,7 +43,7 @@ def test_a_collector_in_trouble_is_two_lines_of_the_log_and_nothing_to_the_work(
     with trouble(port):
         worker = system.start_ready_worker(
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}",
-            OTEL_EXPORTER_OTLP_TIMEOUT="2",
+            OTEL_EXPORTER_OTLP_TIMEOUT="5",
             OTEL_BSP_SCHEDULE_DELAY="50",
             OTEL_METRICS_EXPORTER="none",
         )

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.waiting import until
-
 _TIMEOUT = 30.0
 _SETTINGS = {
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
@@ -22,23 +20,32 @@ _SETTINGS = {
 LOADING = ("typer.main", "pydantic.main", "aiokafka.conn", "worker.cli.request")
 
 
+# Python loads it before all else. The signal comes from within: one from outside could come when the command is over.
+_AT_THE_MOMENT = """
+import os, signal, sys
+
+class Moment:
+    def find_spec(self, name, *_):
+        if name == os.environ["MOMENT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Moment())
+"""
+
+
 def interrupted(arguments: str, moment: str, folder: Path) -> tuple[int, str]:
-    """The exit code of a command that got SIGINT as soon as a module of that name was loaded, and what it said."""
-    log = folder / "said.log"
-    # Python then tells each module on standard error.
-    environment = {**os.environ, **_SETTINGS, "PYTHONPROFILEIMPORTTIME": "1"}
-    with log.open("wb") as said:
-        command = [sys.executable, "-m", "worker", *arguments.split()]
-        process = subprocess.Popen(command, env=environment, stdout=said, stderr=said, start_new_session=True)
-    try:
-        until(lambda: f" {moment}\n" in log.read_text(), _TIMEOUT, log.read_text)
-        process.send_signal(signal.SIGINT)
-        code = process.wait(_TIMEOUT)
-    finally:
-        process.kill()
-        process.wait()
-    lines = log.read_text().splitlines(keepends=True)
-    return code, "".join(line for line in lines if not line.startswith("import time:"))
+    """The exit code of a command that gets SIGINT when it begins to load a module of that name, and what it said."""
+    (folder / "sitecustomize.py").write_text(_AT_THE_MOMENT)
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", *arguments.split()],
+        check=False,
+        env={**os.environ, **_SETTINGS, "PYTHONPATH": str(folder), "MOMENT": moment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_TIMEOUT,
+    )
+    return done.returncode, done.stdout
 
 
 @pytest.mark.parametrize("moment", LOADING)

@@ -45,7 +45,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 
     async def short(seconds: float, awaitable: Any) -> bool:
         waits.append(seconds)
-        return await within(5.0 if waits.held else 0.001, awaitable)
+        return await within(60.0 if waits.held else 0.001, awaitable)
 
     monkeypatch.setattr("worker.supervisor.within", short)
     return waits
@@ -266,7 +266,7 @@ async def test_closing_ends_it_whatever_it_does(world: World, waits: Waits, when
     elif when == "running":
         world.open()
     await world.in_state(SupervisorState(when))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(5):
         await world.supervisor.close()
         await world.supervisor.close()
     world.supervisor.resume()

@@ -116,7 +116,7 @@ class HttpProcess(Process):
     def get(self, path: str) -> Any:
         """The JSON (else the text) at `path`, or None when there is no good answer now."""
         try:
-            answer = httpx.get(f"{self.url}{path}", timeout=2, trust_env=False)
+            answer = httpx.get(f"{self.url}{path}", timeout=10, trust_env=False)
         except httpx.HTTPError:
             return None
         if answer.status_code != httpx.codes.OK:

@@ -51,6 +51,7 @@ async def send(
     monkeypatch.setattr(send_module, "AIOKafkaProducer", lambda **_: producer)
     monkeypatch.setattr(send_module, "partition_count", partition_count)
     monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 0.0)  # else what sending takes is made up for
     try:
         await send_module.send(Connection("nowhere"), "requests", requests, rate=rate, sent=told.extend)
     except KafkaError:

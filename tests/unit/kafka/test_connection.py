@@ -183,7 +183,7 @@ class Stuck:
 
 async def test_a_client_that_does_not_stop_is_taken_apart() -> None:
     stuck = Stuck()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(5):
         await stop_client(stuck, seconds=0.01)
     assert stuck.ended == ["client", "sender"]
 
