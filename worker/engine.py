@@ -30,6 +30,8 @@ _GAP_A_RECORD = 0.001
 _LONGEST_GAP = 0.1
 # Entries asked about in one step of the loop: a restore may find thousands due, and heartbeats must go on.
 _ASK_AT_ONCE = 200
+# Nor is more asked while so many outcomes wait: one commit of 10,000 would hold the loop for a tenth of a second.
+_MOST_UNPUBLISHED = 1_000
 
 
 class Reader(Protocol):
@@ -270,6 +272,8 @@ class Engine:
         self._decide(self._ask_due)
 
     def _ask_due(self) -> None:
+        if self.partition.unpublished > _MOST_UNPUBLISHED:
+            return  # the end of the next commit comes back here
         if not self._suspended:
             for entry in self.partition.due(self._clock.now(), _ASK_AT_ONCE):
                 self._in_flight.add(entry)

@@ -53,6 +53,13 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # First what may be refused: metrics and tracing start threads, which would be left behind.
+        credentials = accounts(settings)
+        self._transport = build_transport(
+            settings.dintero_transport,
+            request_timeout=settings.dintero_request_timeout,
+            ca_file=settings.dintero_ssl_cafile,
+        )
         self._started = time.monotonic()
         self._stopping = asyncio.Event()
         self.verified = asyncio.Event()
@@ -79,13 +86,8 @@ class Runtime:
             group_id=group,
             event_source=settings.worker_event_source,
         )
-        self._transport = build_transport(
-            settings.dintero_transport,
-            request_timeout=settings.dintero_request_timeout,
-            ca_file=settings.dintero_ssl_cafile,
-        )
         self._api = Api(
-            accounts(settings),
+            credentials,
             base_url=settings.dintero_base_url,
             transport=self._transport,
             request_timeout=settings.dintero_request_timeout,

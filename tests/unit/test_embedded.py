@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,18 @@ async def test_a_start_without_readable_accounts_is_refused_and_shows_no_secret(
     with pytest.raises(StartError, match="DINTERO_ACCOUNTS_FILE") as refused:
         await embedded.start()
     assert "hunter2" not in str(refused.value)
+
+
+async def test_a_start_that_is_refused_leaves_no_thread_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_SDK_DISABLED", raising=False)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    file = tmp_path / "accounts.json"
+    file.write_text("{}")
+    embedded = Worker(load_settings({**ENVIRONMENT, "DINTERO_ACCOUNTS_FILE": str(file)}))
+    before = set(threading.enumerate())
+    with pytest.raises(StartError, match="DINTERO_ACCOUNTS_FILE"):
+        await embedded.start()
+    assert set(threading.enumerate()) <= before
 
 
 async def test_a_worker_is_started_once() -> None:

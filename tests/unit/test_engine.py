@@ -12,7 +12,7 @@ import uvloop
 from opentelemetry.sdk.resources import Resource
 from structlog.testing import capture_logs
 
-from tests.unit.domain.support import NOT_RUN, POLICY, REFUSED, UNKNOWN, gave, record, request
+from tests.unit.domain.support import NOT_RUN, POLICY, REFUSED, UNKNOWN, gave, invalid, record, request
 from worker.clock import Clock
 from worker.dintero.api import Api, Call, CallKind
 from worker.domain.commit import Commit, Position
@@ -310,6 +310,25 @@ async def test_only_the_first_unknown_answer_to_a_create_is_worth_a_line(world: 
     told = [(line["event"], line["log_level"]) for line in logs]
     assert told == [("create_unanswered", "info")] + [("asking_again", "debug")] * 4
     assert {line["message_id"] for line in logs} == {"m-0"}
+
+
+async def test_nothing_more_is_asked_while_many_outcomes_wait_for_a_commit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.engine._MOST_UNPUBLISHED", 0)
+    call = await world.first_create()
+    world.log.hold()
+    world.engine.accept([record(2)])  # the commit that is held
+    await world.until(lambda: world.log.begun == 3)
+    world.engine._reader = cast(Any, SimpleNamespace(read=lambda _: invalid("m-3")))
+    world.engine.accept([record(3)])
+    call.caller.done(call, NOT_RUN)
+    world.slept += 60
+    world.engine.resume()
+    assert (world.engine.partition.unpublished, world.calls.waiting) == (1, [])
+    world.log.release()
+    await world.until(lambda: world.calls.waiting)
+    assert [again.entry for again in world.calls.waiting] == [call.entry]
 
 
 def test_more_than_is_asked_at_once_is_asked_in_turns_on_the_loop_of_the_worker(

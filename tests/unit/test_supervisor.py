@@ -345,3 +345,13 @@ async def test_being_told_twice_does_not_cut_short_the_closing_of_what_was_opene
         may_end.set()
         await closing
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("state", [SupervisorState.HALTED, SupervisorState.BACKING_OFF])
+async def test_losing_it_without_an_engine_is_a_change_too(world: World, waits: Waits, state: SupervisorState) -> None:
+    waits.held = True
+    world.refuse(LedgerRefusedError("of another group") if state is SupervisorState.HALTED else TimeoutError())
+    await world.in_state(state)
+    before = len(world.changes)
+    world.supervisor.cancel()
+    assert len(world.changes) == before + 1

@@ -183,6 +183,11 @@ class Partition:
         return waiting > _MOST_GATHERED or self._gathered.dead_letter_bytes > _MOST_DEAD_LETTER_BYTES
 
     @property
+    def unpublished(self) -> int:
+        """Outcomes that wait for the next commit."""
+        return len(self._gathered.outcomes)
+
+    @property
     def lanes(self) -> Lanes:
         return self._lanes
 
