@@ -20,7 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from pydantic import SecretStr
 
 from tests.benchmarks.pure import ACCOUNT, OWNER, READER, SOURCE, operation, records
-from worker.cli.run import _spare_the_collector
+from worker.cli.run import spare_the_collector
 from worker.clock import Clock
 from worker.dintero.api import Api, Credentials
 from worker.dintero.transport import Received, Transport
@@ -155,7 +155,7 @@ async def main() -> None:
     each = count // partitions
     stubbed = Stubbed(partitions, each)
     incoming = [records(each, each, number * each) for number in range(partitions)]
-    _spare_the_collector()
+    spare_the_collector()
     began = time.process_time()
     await stubbed.run(incoming)
     cpu, finished = time.process_time() - began, each * partitions

@@ -9,7 +9,6 @@ The spans are sent by OTLP over loopback to a collector in another process.
 """
 
 import asyncio
-import gc
 import logging
 import multiprocessing
 import os
@@ -26,6 +25,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from tests.support.spans import SpanSink
+from worker.cli.run import spare_the_collector
 from worker.domain.outcome import OutcomeType, about
 from worker.domain.request import Request
 from worker.telemetry import logs
@@ -85,8 +85,7 @@ def main() -> None:
 
 
 def _measured(processor: BatchSpanProcessor, recorded: Tracing) -> dict[str, float]:
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)  # as in a worker
+    spare_the_collector()
     ways: dict[str, Callable[[], None]] = {
         "none": lambda: _lifecycle(Tracing(), _request("01")),
         "not sampled": lambda: _lifecycle(recorded, _request("00")),
