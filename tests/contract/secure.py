@@ -47,28 +47,36 @@ async def secured(authority: Authority) -> AsyncIterator[int]:
         listening.close()
 
 
-async def _tell_version(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answers with the version of HTTP it was asked by."""
-    if scope["type"] == "http":
-        while (await receive()).get("more_body"):
-            pass
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": scope["http_version"].encode()})
-
-
 @asynccontextmanager
-async def offering_http2(authority: Authority) -> AsyncIterator[int]:
-    """A server that takes HTTP/2 and HTTP/1.1 over TLS and answers which it was; gives its port."""
+async def offering_http2(authority: Authority, streams: int) -> AsyncIterator[tuple[int, asyncio.Semaphore]]:
+    """A server that takes HTTP/1.1, and HTTP/2 with so many streams a connection, over TLS; gives its port.
+
+    Where the path begins with `/hang` it answers only at its end. The semaphore is released for each of those.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     config = Config()
     config.bind = [f"fd://{listening.detach()}"]
     config.certfile = config.keyfile = str(authority.chain_file)
     config.errorlog = None
-    stopping = asyncio.Event()
-    serving = asyncio.create_task(serve(cast(Any, _tell_version), config, shutdown_trigger=stopping.wait))
+    config.h2_max_concurrent_streams = streams
+    stopping, hanging = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            while (await receive()).get("more_body"):
+                pass
+            if scope["path"].startswith("/hang"):
+                hanging.release()
+                await stopping.wait()
+            # Else the connection stays, and the server's end waits half a minute for the client's.
+            headers = [(b"connection", b"close")] if scope["http_version"] == "1.1" else []
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+
+    serving = asyncio.create_task(serve(cast(Any, answer), config, shutdown_trigger=stopping.wait))
     try:
-        yield port
+        yield port, hanging
     finally:
         stopping.set()
         await asyncio.wait([serving])

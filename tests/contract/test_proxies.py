@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.contract.conftest import Build
-from tests.contract.relay import proxied
+from tests.contract.proxy import proxied
 from tests.contract.scripted import response, scripted
 from tests.contract.secure import HOST, Authority, secured
 from tests.contract.test_transport import post

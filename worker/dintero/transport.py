@@ -9,7 +9,8 @@ been.
 
 Proxies are those of the environment, read once: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, or the same in
 lower case. Certificates are always verified, against the system's authorities and those of a file of one's own.
-pyreqwest speaks HTTP/2 with a server that offers it in the TLS handshake; the stock transport speaks HTTP/1.1 only.
+Both speak HTTP/1.1 only, one connection for each call under way. HTTP/2 would have all calls share one, and those over
+the server's bound of streams (often 100) wait for others to end: after the caller's last check, and for other accounts.
 """
 
 import asyncio
@@ -38,10 +39,6 @@ HEADERS = {
     "Dintero-System-Plugin-Version": __version__,
 }
 KEPT = ("retry-after", "date")
-
-# One connection carries every call of HTTP/2. Unasked, a dead one would be noticed by TCP alone, after many minutes.
-PING_EVERY = timedelta(seconds=5)
-PONG_WITHIN = timedelta(seconds=5)
 
 
 class ResponseTooLarge(httpx.ReadError):
@@ -138,9 +135,7 @@ class PyreqwestTransport(Transport):
             .deflate(False)
             .timeout(timedelta(seconds=request_timeout))
             .connect_timeout(timedelta(seconds=connect_timeout))
-            .http2(True)
-            .http2_keep_alive_interval(PING_EVERY)
-            .http2_keep_alive_timeout(PONG_WITHIN)
+            .http1_only()
             .default_headers(HEADERS)
         )
         for authority in _authorities(ca_file):
