@@ -49,7 +49,7 @@ def _ask_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 
     def asks_at_once(self: Partition, head: Entry | None, now: int) -> None:
         advance(self, head, now)
-        for entry in self._changed.values():
+        for entry in self._gathered.changed.values():
             if entry.state is State.CREATING and entry.asked == 0 and entry.due_at is None:
                 self._timers.set(entry, now)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 from worker.domain.answer import Answer, Operation, Verdict
-from worker.domain.commit import Commit, Ended, Position
+from worker.domain.commit import Commit, Ended, Gathered, Position
 from worker.domain.entry import Entry, ForbiddenTransitionError, State
 from worker.domain.finished import Finished
 from worker.domain.lanes import Lanes
@@ -22,9 +22,6 @@ from worker.domain.timers import Timers
 _FORGET_AT_ONCE = 500
 # Of all unfinished requests together. A backlog that is bounded in number alone could take 640 MB of a partition.
 MOST_PARAMETER_BYTES = 16 * 1_048_576
-# What waits for one commit: encoding 10,000 entries takes 20 MiB and a tenth of a second of the loop.
-_MOST_GATHERED = 1_000
-_MOST_DEAD_LETTER_BYTES = 16 * 1_048_576  # records are kept whole until they are dead letters
 
 
 class Acceptance(Enum):
@@ -49,8 +46,7 @@ class Partition:
         self._lanes = Lanes()
         self._timers = Timers()
         self._finished = Finished()
-        self._changed: dict[str, Entry] = {}
-        self._gathered = Commit(position)
+        self._gathered = Gathered()
 
     # -- what happens -------------------------------------------------------------------------------------------
 
@@ -92,7 +88,7 @@ class Partition:
                 self._refuse(incoming, incoming.identity, record, now)
             return Acceptance.INVALID
         entry = Entry(incoming, State.QUEUED)
-        self._entries[incoming.key] = self._changed[incoming.key] = entry
+        self._entries[incoming.key] = self._gathered.changed[incoming.key] = entry
         self._await_expiry(entry)
         if self._lanes.join(entry):
             self._advance(entry, now)
@@ -131,22 +127,17 @@ class Partition:
     @property
     def dirty(self) -> bool:
         """Something is gathered that a commit must write."""
-        return bool(self._changed or self._gathered.size > 1 or self._position.offset != self.committed_position.offset)
+        return self._gathered.size > 0 or self._position.offset != self.committed_position.offset
 
     def take(self, now: int, *, prove: bool = False) -> Commit | None:
         """What has gathered since the last take, as one commit; None when there is nothing and no proof is wanted."""
         if not (self.dirty or prove):
             return None
-        commit, changed = self._gathered, self._changed
-        self._gathered, self._changed = Commit(self._position), {}
+        gathered, self._gathered = self._gathered, Gathered()
         at = self._position
-        commit.position = Position(at.offset, at.last_offset, at.last_timestamp, now)
-        commit.entries = list(changed.values())
-        commit.creating = [entry for entry in commit.entries if entry.state is State.CREATING]
-        commit.pending = [entry for entry in commit.entries if entry.state is State.PENDING]
-        commit.forgotten = list(self._finished.forget(now - self._policy.dedupe_window, _FORGET_AT_ONCE))
+        forgotten = list(self._finished.forget(now - self._policy.dedupe_window, _FORGET_AT_ONCE))
         self._timers.compact(self._entries.values(), len(self._entries))
-        return commit
+        return gathered.commit(Position(at.offset, at.last_offset, at.last_timestamp, now), forgotten)
 
     def committed(self, commit: Commit, now: int) -> None:
         """The commit is durable: what it allows may begin."""
@@ -179,8 +170,7 @@ class Partition:
     @property
     def crowded(self) -> bool:
         """So much waits for the next commit that no more should be read before it."""
-        waiting = len(self._changed) + self._gathered.size
-        return waiting > _MOST_GATHERED or self._gathered.dead_letter_bytes > _MOST_DEAD_LETTER_BYTES
+        return self._gathered.crowded
 
     @property
     def unpublished(self) -> int:
@@ -232,7 +222,7 @@ class Partition:
             head.become(State.CREATING)
             head.creating_at = now
             head.due_at = None  # not before this CREATING is committed
-            self._changed[head.request.key] = head
+            self._gathered.changed[head.request.key] = head
 
     def _create_answered(self, entry: Entry, answer: Answer, now: int) -> None:
         verdict = answer.verdict
@@ -256,7 +246,7 @@ class Partition:
         entry.operation_id = operation.id
         entry.possibly_run = entry.must_ask = False
         entry.asked = 0
-        self._changed[entry.request.key] = entry
+        self._gathered.changed[entry.request.key] = entry
         self._gathered.outcomes.append(about(entry.request, OutcomeType.CREATED, now, operation, operation.id))
         if operation.final:
             self._conclude(entry, operation, now)
@@ -353,7 +343,7 @@ class Partition:
         event = about(request, outcome, now, operation, entry.operation_id, failure)
         self._gathered.outcomes.append(event)
         del self._entries[request.key]
-        self._changed.pop(request.key, None)
+        self._gathered.changed.pop(request.key, None)
         self._pending.pop(request.key, None)
         self._remember(request.key, request.fingerprint, request.message_id, now)
         return self._lanes.leave(entry)
