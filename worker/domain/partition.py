@@ -252,7 +252,7 @@ class Partition:
             self._conclude(entry, operation, now)
 
     def _retry_create(self, entry: Entry, answer: Answer, now: int) -> None:
-        if answer.verdict is Verdict.WITHHELD or answer.retry_after is not None:
+        if answer.verdict is Verdict.WITHHELD or answer.retry_after:
             delay = max(self._policy.back_off(0, self._chance()), answer.retry_after or 0)
         else:
             delay = self._policy.back_off(entry.asked, self._chance())

@@ -249,11 +249,16 @@ def test_retry_after_is_honoured() -> None:
     assert driver.partition.next_due == START + 90 * SECOND
 
 
-def test_a_retry_after_of_nothing_is_no_busy_loop() -> None:
+def test_after_a_retry_after_of_nothing_the_next_is_as_far_away_as_without() -> None:
     driver = Driver()
     entry = driver.creating(request())
-    driver.answer(entry, type(NOT_RUN)(NOT_RUN.verdict, retry_after=0))
-    assert driver.partition.next_due == START + POLICY.retry_initial_delay // 2
+    waits = []
+    for _ in range(3):
+        before = driver.now
+        driver.answer(entry, type(NOT_RUN)(NOT_RUN.verdict, retry_after=0))
+        driver.wait_for_due()
+        waits.append(driver.now - before)
+    assert waits == [POLICY.back_off(times, 0.0) for times in range(3)]
 
 
 def test_a_withheld_create_is_tried_again_soon_and_counts_as_no_attempt() -> None:
