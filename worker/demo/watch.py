@@ -6,7 +6,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
@@ -17,21 +16,65 @@ _MAY_FOLLOW = {None: {"created", "failed"}, "created": {"completed", "failed"}, 
 _LATENCIES = 500
 
 
-class Watch:
-    """Reads committed records in a thread of its own until `stop`. Its counts may be read at any time."""
+class Counts:
+    """Each outcome and dead letter once, however often it came."""
 
-    def __init__(self, client: Mapping[str, str], outcomes: str, dead_letters: str) -> None:
+    def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         """Of failed requests."""
         self.dead_letters: Counter[str] = Counter()
-        self.repeated_events = 0
-        """Records whose `ce_id` was read before: only `at_least_once` gives any."""
+        self.repeats = 0
+        """Outcomes with a `ce_id` that was read before, dead letters of such a record: only `at_least_once` gives any."""
         self.broken_orders = 0
         """Events that may not follow the earlier ones of their request."""
         self._last: dict[str, str] = {}
-        self._ids: set[str] = set()
+        self._known: set[tuple[bytes, ...]] = set()
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+
+    @property
+    def finals(self) -> int:
+        return self.statuses["completed"] + self.statuses["failed"]
+
+    def latencies(self) -> tuple[float, float] | None:
+        """Median and 99th percentile, in seconds, from a request's record to `created` being counted here."""
+        latest = list(self._latencies)
+        if len(latest) < 2:
+            return None
+        cuts = statistics.quantiles(latest, n=100)
+        return cuts[49], cuts[98]
+
+    def dead_letter(self, headers: Mapping[str, bytes]) -> None:
+        if self._new(headers["dead-letter-topic"], headers["dead-letter-partition"], headers["dead-letter-offset"]):
+            self.dead_letters[headers["dead-letter-reason"].decode()] += 1
+
+    def outcome(self, headers: Mapping[str, bytes], value: bytes) -> None:
+        if not self._new(headers["ce_id"]):
+            return
+        outcome = orjson.loads(value)
+        status = outcome["status"]
+        message_id = outcome["message_id"]
+        if status not in _MAY_FOLLOW[self._last.get(message_id)]:
+            self.broken_orders += 1
+        self._last[message_id] = status
+        self.statuses[status] += 1
+        if status == "failed":
+            self.reasons[outcome["error"]["reason"]] += 1
+        if status == "created":
+            self._latencies.append(time.time() - datetime.fromisoformat(outcome["requested_at"]).timestamp())
+
+    def _new(self, *id_: bytes) -> bool:
+        known = id_ in self._known
+        self._known.add(id_)
+        self.repeats += known
+        return not known
+
+
+class Watch(Counts):
+    """Reads committed records in a thread of its own until `stop`. Its counts may be read at any time."""
+
+    def __init__(self, client: Mapping[str, str], outcomes: str, dead_letters: str) -> None:
+        super().__init__()
         self._outcomes = outcomes
         self._consumer = Consumer(
             {
@@ -55,18 +98,6 @@ class Watch:
         self._thread = threading.Thread(target=self._read, name="watch")
         self._thread.start()
 
-    @property
-    def finals(self) -> int:
-        return self.statuses["completed"] + self.statuses["failed"]
-
-    def latencies(self) -> tuple[float, float] | None:
-        """Median and 99th percentile, in seconds, from a request's record to `created` being read here."""
-        latest = list(self._latencies)
-        if len(latest) < 2:
-            return None
-        cuts = statistics.quantiles(latest, n=100)
-        return cuts[49], cuts[98]
-
     def stop(self) -> None:
         self._stopped.set()
         self._thread.join()
@@ -82,24 +113,7 @@ class Watch:
 
     def _count(self, record: Message) -> None:
         headers: dict[str, bytes] = dict(record.headers() or [])  # type: ignore[arg-type]
-        if record.topic() != self._outcomes:
-            self.dead_letters[headers["dead-letter-reason"].decode()] += 1
-            return
-        event_id = headers["ce_id"].decode()
-        if event_id in self._ids:
-            self.repeated_events += 1
-            return
-        self._ids.add(event_id)
-        self._count_outcome(orjson.loads(record.value() or b"{}"))
-
-    def _count_outcome(self, outcome: dict[str, Any]) -> None:
-        status = outcome["status"]
-        message_id = outcome["message_id"]
-        if status not in _MAY_FOLLOW[self._last.get(message_id)]:
-            self.broken_orders += 1
-        self._last[message_id] = status
-        self.statuses[status] += 1
-        if status == "failed":
-            self.reasons[outcome["error"]["reason"]] += 1
-        if status == "created":
-            self._latencies.append(time.time() - datetime.fromisoformat(outcome["requested_at"]).timestamp())
+        if record.topic() == self._outcomes:
+            self.outcome(headers, record.value() or b"{}")
+        else:
+            self.dead_letter(headers)
