@@ -25,7 +25,7 @@ class Counts:
         """Of failed requests."""
         self.dead_letters: Counter[str] = Counter()
         self.repeats = 0
-        """Outcomes with a `ce_id` that was read before, dead letters of such a record: only `at_least_once` gives any."""
+        """Outcomes with a known `ce_id`, and dead letters of a known record: only `at_least_once` gives any."""
         self.broken_orders = 0
         """Events that may not follow the earlier ones of their request."""
         self._last: dict[str, str] = {}
