@@ -76,7 +76,7 @@ class Supervisor:
         if self.engine:
             self.engine.close()
         self._task.cancel()
-        self._changed()  # also without an engine: what the others may ask of the API's rate follows
+        self._changed()  # also without an engine: its share of the API's rate goes with it
 
     async def close(self) -> None:
         """End at once; what is not committed is left to the next owner."""
