@@ -53,6 +53,7 @@ class Supervisor:
         self._in_vain = False
         self._failures = 0
         self._failing_since = 0.0
+        self._suspended = False
         self._nudge = asyncio.Event()
         self._closing = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"partition-{number}")
@@ -62,8 +63,15 @@ class Supervisor:
         if self.engine:
             self.engine.doubt(why)
 
+    def suspend(self) -> None:
+        """The group is rebalancing, or we are stopping: no engine, nor a next one, asks anything until `resume`."""
+        self._suspended = True
+        if self.engine:
+            self.engine.suspend()
+
     def resume(self) -> None:
         """Still ours after a rebalance."""
+        self._suspended = False
         self._nudge.set()
         if self.engine:
             self.engine.resume()
@@ -128,6 +136,8 @@ class Supervisor:
             seconds = round(time.monotonic() - self._failing_since, 1)
             log.info("partition_recovered", partition=self.number, failures=self._failures, seconds=seconds)
             self._said, self._failures = None, 0
+        if self._suspended:
+            engine.suspend()
         self.engine, self.state, self.error = engine, SupervisorState.RUNNING, None
         self._changed()
 

@@ -23,6 +23,9 @@ class Life:
     def fail(self, error: Exception) -> None:
         self._end.set_exception(error)
 
+    def suspend(self) -> None:
+        self.told.append("suspend")
+
     def resume(self) -> None:
         self.told.append("resume")
 

@@ -301,6 +301,16 @@ async def test_told_while_it_has_no_engine_nothing_happens(world: World) -> None
     assert (await world.life(1)).told == []
 
 
+async def test_an_engine_that_opens_while_it_is_suspended_is_suspended_before_it_runs(world: World) -> None:
+    await world.opening.wait()
+    world.supervisor.suspend()
+    life = await world.life(1)
+    assert life.told == ["suspend"]
+    world.supervisor.resume()
+    life.fail(ConnectionError())
+    assert (await world.life(2)).told == []
+
+
 async def test_a_close_ends_an_opening_that_swallows_the_cancellation() -> None:
     """As Python 3.11's wait_for does, when what it waits for ends in the same step."""
     opened: list[Any] = []

@@ -93,4 +93,13 @@ class Gathered:
         entries = list(self.changed.values())
         creating = [entry for entry in entries if entry.state is State.CREATING]
         pending = [entry for entry in entries if entry.state is State.PENDING]
-        return Commit(position, entries, self.ended, forgotten, self.outcomes, self.dead_letters, creating, pending)
+        return Commit(
+            position,
+            entries,
+            self.ended,
+            forgotten,
+            self.outcomes,
+            self.dead_letters,
+            creating=creating,
+            pending=pending,
+        )

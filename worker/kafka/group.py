@@ -71,7 +71,6 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
         self._patience: asyncio.TimerHandle | None = None
-        self._suspended = False
         self.supervisors: dict[int, Supervisor] = {}
         self.joined = False
         self.error: str | None = None
@@ -111,10 +110,9 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def settle(self, timeout: float) -> None:
         """No new creates; wait for the answers in flight and commit them, and the group offsets."""
-        self._suspended = True
+        for supervisor in self.supervisors.values():
+            supervisor.suspend()
         engines = [supervisor.engine for supervisor in self.supervisors.values() if supervisor.engine]
-        for engine in engines:
-            engine.suspend()
         await asyncio.gather(*(engine.settle(timeout) for engine in engines))
         await self._commit_offsets()
 
@@ -256,7 +254,6 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
     def _resume(self) -> None:
         if self._leaving.is_set():
             return  # draining: a rebalance meanwhile must not begin new creates
-        self._suspended = False
         for supervisor in self.supervisors.values():
             supervisor.resume()
 
@@ -267,8 +264,6 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _steer_all(self) -> None:
         for number, supervisor in self.supervisors.items():
-            if self._suspended and supervisor.engine:
-                supervisor.engine.suspend()  # also one that has come since
             with contextlib.suppress(IllegalStateError):  # not assigned just now: the next assignment steers again
                 self._steer(TopicPartition(self._topic, number), supervisor.engine)
 

@@ -52,13 +52,22 @@ class Partition:
         self.changed = changed
         self.engine: Engine | None = None
         self.told: list[str] = []
+        self._suspended = False
 
     def serve(self, offset: int) -> Engine:
         self.engine = Engine(offset)
+        if self._suspended:
+            self.engine.suspend()
         self.changed()
         return self.engine
 
+    def suspend(self) -> None:
+        self._suspended = True
+        if self.engine:
+            self.engine.suspend()
+
     def resume(self) -> None:
+        self._suspended = False
         self.told.append("resume")
 
     def cancel(self) -> None:
