@@ -9,11 +9,12 @@ from typing import Protocol
 import structlog
 
 from worker.clock import Clock
-from worker.dintero.api import Api, Call, CallKind
+from worker.dintero.api import Api
+from worker.dintero.call import Call, CallKind
 from worker.domain.answer import Answer, Verdict
 from worker.domain.commit import Commit
 from worker.domain.entry import Entry, State
-from worker.domain.outcome import OutcomeType
+from worker.domain.outcome import DeadLetterReason, OutcomeType
 from worker.domain.partition import Acceptance, Partition
 from worker.domain.request import Invalid, Record, Request
 from worker.telemetry.logs import traced
@@ -205,8 +206,9 @@ class Engine:
             self._metrics.duplicate()
             span.taken_as(acceptance.value)
         else:
-            reason = "invalid_request" if acceptance is Acceptance.INVALID else "message_id_reused"
-            span.taken_as(acceptance.value, error=reason)
+            invalid = acceptance is Acceptance.INVALID
+            reason = DeadLetterReason.INVALID_REQUEST if invalid else DeadLetterReason.MESSAGE_ID_REUSED
+            span.taken_as(acceptance.value, error=reason.value)
 
     # -- commits ------------------------------------------------------------------------------------------------
 

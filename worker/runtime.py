@@ -24,8 +24,7 @@ from worker.kafka import topics as kafka_topics
 from worker.kafka.commit import LedgerCommitter
 from worker.kafka.connection import naming, unless, within
 from worker.kafka.group import SESSION_TIMEOUT, Group
-from worker.kafka.producer import PlainProducer, Producer, TransactionalProducer, transactional_id
-from worker.kafka.reader import Reader
+from worker.kafka.producer import partition_producer
 from worker.kafka.restore import restore
 from worker.settings import Settings, accounts
 from worker.supervisor import Supervisor, SupervisorState
@@ -96,11 +95,7 @@ class Runtime:
             tracing=self._tracing,
             metrics=self._metrics,
         )
-        self._reader = Reader(
-            message_id_header=settings.kafka_message_id_header,
-            operations=settings.operations,
-            max_bytes=settings.worker_max_request_bytes,
-        )
+        self._reader = settings.reader
         self._group = Group(
             settings.connection,
             topic=topics.requests,
@@ -149,12 +144,8 @@ class Runtime:
         said = False
         while not self._stopping.is_set():
             try:
-                verified = await unless(
-                    self._stopping,
-                    kafka_topics.verify(
-                        self._settings.connection, self._settings.topics, command="terminal-worker topics create"
-                    ),
-                )
+                verifying = kafka_topics.verify(self._settings.connection, self._settings.topics)
+                verified = await unless(self._stopping, verifying)
                 if said and verified:
                     log.info("brokers_reachable", seconds=round(time.monotonic() - began, 1))
                 self._partitions = verified or 0
@@ -189,7 +180,13 @@ class Runtime:
     async def _open(self, number: int) -> AsyncIterator[Engine]:
         """Fence, restore, build; in this order (rule 5). Leaving throws the producer away."""
         settings = self._settings
-        producer = self._producer(number)
+        producer = partition_producer(
+            settings.connection,
+            settings.worker_delivery,
+            group=settings.kafka_group_id,
+            topic=settings.kafka_requests_topic,
+            partition=number,
+        )
         try:
             async with self._restores:
                 began = time.monotonic()
@@ -245,18 +242,7 @@ class Runtime:
         finally:
             await producer.close()
 
-    def _producer(self, number: int) -> Producer:
-        settings = self._settings
-        if settings.worker_delivery == "at_least_once":
-            return PlainProducer(settings.connection)
-        own_id = transactional_id(settings.kafka_group_id, settings.kafka_requests_topic, number)
-        return TransactionalProducer(settings.connection, own_id)
-
     # -- the view (HTTP) ----------------------------------------------------------------------------------------
-
-    def live(self) -> tuple[bool, str]:
-        """That this is answered shows that the loop moves; brokers and the API are no reason to restart."""
-        return True, "live"
 
     def ready(self) -> tuple[bool, str]:
         if not self._group.joined:

@@ -22,6 +22,7 @@ from worker.credentials import AccountsFile, MountedSecret, UnreadableError
 from worker.dintero.call import Credentials
 from worker.domain.policy import Policy
 from worker.kafka.connection import Connection, Topics
+from worker.kafka.reader import Reader
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", re.ASCII)
 _UNITS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -62,7 +63,7 @@ class Settings(BaseModel):
     kafka_outcomes_topic: str = names.OUTCOMES_TOPIC
     kafka_state_topic: str = names.STATE_TOPIC
     kafka_dead_letters_topic: str = names.DEAD_LETTERS_TOPIC
-    kafka_message_id_header: str = "message-id"
+    kafka_message_id_header: str = names.MESSAGE_ID
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     kafka_sasl_username: str | None = None
@@ -190,6 +191,14 @@ class Settings(BaseModel):
     @property
     def operations(self) -> frozenset[str]:
         return names.OPERATIONS | self.dintero_extra_operations
+
+    @property
+    def reader(self) -> Reader:
+        return Reader(
+            message_id_header=self.kafka_message_id_header,
+            operations=self.operations,
+            max_bytes=self.worker_max_request_bytes,
+        )
 
 
 def _ms(seconds: float) -> int:

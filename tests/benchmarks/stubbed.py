@@ -22,7 +22,8 @@ from pydantic import SecretStr
 from tests.benchmarks.pure import ACCOUNT, OWNER, READER, SOURCE, operation, records
 from worker.cli.run import spare_the_collector
 from worker.clock import Clock
-from worker.dintero.api import Api, Credentials
+from worker.dintero.api import Api
+from worker.dintero.call import Credentials
 from worker.dintero.transport import Received, Transport
 from worker.domain.commit import Position
 from worker.domain.partition import Partition
@@ -31,7 +32,7 @@ from worker.domain.request import Record
 from worker.engine import Engine
 from worker.kafka.commit import LedgerCommitter
 from worker.kafka.connection import Topics
-from worker.kafka.producer import Message
+from worker.kafka.producer import Message, Producer
 from worker.telemetry import logs
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.recent import Recent
@@ -67,17 +68,13 @@ class StubTransport(Transport):
         return orjson.dumps([operation(name, *self._created.pop(name), "COMPLETED")])
 
 
-class StubProducer:
+class StubProducer(Producer):
     def __init__(self) -> None:
         self.writes = 0
-
-    async def start(self) -> None: ...
 
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
         self.writes += 1
         await asyncio.sleep(_WRITE)
-
-    async def close(self) -> None: ...
 
 
 class Stubbed:

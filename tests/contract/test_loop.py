@@ -10,7 +10,7 @@ import pytest
 from tests.contract.conftest import Simulate
 from tests.support.loop_watch import watched
 from tests.unit.dintero.support import ACCOUNT, Caller, entry
-from worker.dintero.api import CallKind
+from worker.dintero.call import CallKind
 from worker.dintero.transport import build_transport
 from worker.domain.answer import Verdict
 from worker.simulator.settings import Settings

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from tests.contract.conftest import Simulate
 from tests.unit.dintero.support import ACCOUNT, CREDENTIALS, Caller, entry
-from worker.dintero.api import Api, CallKind, Credentials
+from worker.dintero.api import Api
+from worker.dintero.call import CallKind, Credentials
 from worker.dintero.transport import build_transport
 from worker.domain.answer import Answer, Verdict
 from worker.domain.entry import Entry
@@ -60,7 +61,7 @@ async def caller(service: Service) -> AsyncIterator[Caller]:
         max_in_flight=1,
         max_requests_per_second=1 / service.pace,
         tracing=Tracing(),
-        metrics=caller.metrics,  # type: ignore[arg-type]
+        metrics=caller.metrics,
     )
     yield caller
     await caller.api.aclose(1)

@@ -94,9 +94,6 @@ class Scripted:
         self.shown: dict[str, Any] = STATUS
         self.asked = 0
 
-    def live(self) -> tuple[bool, str]:
-        return True, "live"
-
     def ready(self) -> tuple[bool, str]:
         return True, "ready"
 

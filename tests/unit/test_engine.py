@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from tests.unit.domain.support import NOT_RUN, POLICY, REFUSED, UNKNOWN, gave, invalid, record, request
 from worker.clock import Clock
-from worker.dintero.api import Api, Call, CallKind
+from worker.dintero.api import Api
+from worker.dintero.call import Call, CallKind
 from worker.domain.commit import Commit, Position
 from worker.domain.entry import ForbiddenTransitionError
 from worker.domain.partition import Partition

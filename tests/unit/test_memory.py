@@ -12,7 +12,7 @@ from tests.support import ledgers
 from tests.support.requests import request
 from tests.unit.domain.support import START
 from tests.unit.wire import READER
-from worker.dintero.api import Call, CallKind
+from worker.dintero.call import Call, CallKind
 from worker.domain.commit import Position
 from worker.domain.partition import Partition
 from worker.domain.policy import Policy

@@ -69,10 +69,6 @@ def give(runtime: Runtime, **supervisors: Any) -> None:
 RUNNING = (SupervisorState.RUNNING, None)
 
 
-async def test_a_worker_is_live_as_soon_as_it_answers(runtime: Runtime) -> None:
-    assert runtime.live()[0]
-
-
 async def test_it_is_not_ready_before_it_has_joined_and_says_why(runtime: Runtime) -> None:
     assert runtime.ready() == (False, "not a member of the group: joining")
     runtime._group.error = "KafkaError: gone"
@@ -214,7 +210,7 @@ async def test_the_last_owner_is_fenced_before_the_ledger_is_read(
         told.append("restore")
         return Restored(Position(7), [], Finished(), 0)
 
-    monkeypatch.setattr(runtime, "_producer", lambda _: Producer())
+    monkeypatch.setattr("worker.runtime.partition_producer", lambda *_, **__: Producer())
     monkeypatch.setattr("worker.runtime.restore", restore)
     with pytest.raises(ConnectionError):
         await _fail_in(runtime, told)
@@ -224,7 +220,7 @@ async def test_the_last_owner_is_fenced_before_the_ledger_is_read(
 async def test_a_large_ledger_is_taken_up_in_short_steps(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [Entry(request(f"m-{number}", f"P1-T{number}", number), State.QUEUED) for number in range(20_000)]
     restored = Restored(Position(20_000), entries, Finished(), 20_000)
-    monkeypatch.setattr(runtime, "_producer", lambda _: AsyncMock())
+    monkeypatch.setattr("worker.runtime.partition_producer", lambda *_, **__: AsyncMock())
     monkeypatch.setattr("worker.runtime.restore", AsyncMock(return_value=restored))
     with watched(monkeypatch) as watch:
         gc.disable()  # a guest leaves it as it is, and `run` sets it
@@ -246,7 +242,7 @@ async def test_restores_are_taken_up_one_after_the_other(runtime: Runtime, monke
             yield
         taking_up -= 1
 
-    monkeypatch.setattr(runtime, "_producer", lambda _: AsyncMock())
+    monkeypatch.setattr("worker.runtime.partition_producer", lambda *_, **__: AsyncMock())
     monkeypatch.setattr("worker.runtime.restore", AsyncMock(return_value=Restored(Position(0), [], Finished(), 0)))
     monkeypatch.setattr(Partition, "restore", steps)
     await asyncio.gather(_backlog(runtime), _backlog(runtime))
@@ -263,15 +259,3 @@ async def _fail_in(runtime: Runtime, told: list[str]) -> None:
         told.append("engine")
         assert engine.partition.position.offset == 7
         raise ConnectionError
-
-
-async def test_each_partition_has_a_transactional_id_of_its_own(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ids: list[str] = []
-    monkeypatch.setattr(
-        "worker.runtime.TransactionalProducer", lambda _, transactional_id: ids.append(transactional_id)
-    )
-    for number in (0, 11):
-        runtime._producer(number)
-    assert ids == ["the group-terminal-operations.requests-0", "the group-terminal-operations.requests-11"]

@@ -8,9 +8,9 @@ import typer
 
 from worker.cli import common, json_patch, reading, shown
 from worker.cli.letters import Letter, NotReplayableError, replayed
+from worker.cli.publishing import publish
 from worker.domain.outcome import DeadLetterReason
-from worker.kafka.producer import Message, PlainProducer
-from worker.kafka.reader import Reader
+from worker.kafka.producer import Message
 from worker.settings import Settings
 
 dead_letters = typer.Typer(no_args_is_help=True)
@@ -173,7 +173,7 @@ def replay(
         return
     if not yes:
         typer.confirm(f"Send {len(messages)} to {settings.kafka_requests_topic}?", abort=True)
-    reading.run(settings, _send(settings, messages))
+    reading.run(settings, publish(settings, messages))
     typer.echo(f"{len(messages)} sent to {settings.kafka_requests_topic}")
 
 
@@ -222,9 +222,7 @@ def _edits(text: str | None) -> json_patch.Patch:
 def _messages(settings: Settings, letters: list[Letter], edits: json_patch.Patch) -> list[Message]:
     """What to send, or the end of the command with a line for each that cannot be sent."""
     header = settings.kafka_message_id_header
-    reader = Reader(
-        message_id_header=header, operations=settings.operations, max_bytes=settings.worker_max_request_bytes
-    )
+    reader = settings.reader
     messages, problems = [], []
     for letter in letters:
         try:
@@ -236,15 +234,6 @@ def _messages(settings: Settings, letters: list[Letter], edits: json_patch.Patch
     if problems:
         common.fail("\n".join([*problems, "nothing was sent"]))
     return messages
-
-
-async def _send(settings: Settings, messages: list[Message]) -> None:
-    producer = PlainProducer(settings.connection)
-    try:
-        await producer.start()
-        await producer.write(messages, ())
-    finally:
-        await producer.close()
 
 
 def _value(value: bytes | None) -> str:

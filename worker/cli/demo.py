@@ -2,6 +2,8 @@
 
 import typer
 
+from worker.cli import common
+
 
 def demo() -> None:
     """Watch requests run for a minute, with the worker killed on the way.
@@ -20,7 +22,6 @@ def demo() -> None:
         # Here, since its second Kafka client is an optional extra.
         from worker.demo.run import run
     except ModuleNotFoundError as error:
-        typer.echo(f"The demo needs {error.name}: pip install 'terminal-operations-worker[demo]'", err=True)
-        raise typer.Exit(1) from None
+        common.fail(f"the demo needs {error.name}: pip install 'terminal-operations-worker[demo]'")
     if not run():
-        raise typer.Exit(1)
+        raise typer.Exit(common.FAILED)

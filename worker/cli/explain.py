@@ -6,7 +6,6 @@ import typer
 
 from worker.cli import common, reading, shown
 from worker.cli.story import Story
-from worker.kafka.reader import Reader
 from worker.settings import Settings
 
 
@@ -41,12 +40,7 @@ def explain(
 
 async def _collect(settings: Settings, wanted: str, since: int | None) -> Story:
     names = settings.topics
-    reader = Reader(
-        message_id_header=settings.kafka_message_id_header,
-        operations=settings.operations,
-        max_bytes=settings.worker_max_request_bytes,
-    )
-    story = Story(wanted, reader)
+    story = Story(wanted, settings.reader)
     async with reading.opened(settings) as topics:
         async for record in topics.scan(names.requests, since=since):
             story.request(record)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from schemas.ledger import LEDGER, LedgerEntry, LedgerFinished, LedgerPosition
 from worker.cli.reading import Topics
-from worker.kafka.ledger import POSITION_KEY
+from worker.kafka.ledger import POSITION_KEY, VERSION
 
 
 @dataclass(slots=True)
@@ -84,4 +84,4 @@ def _instead(value: bytes) -> str:
     except orjson.JSONDecodeError:
         return "no ledger record"
     version = members.get("v") if isinstance(members, dict) else None
-    return f"version {version}" if isinstance(version, int) and version != 1 else "no ledger record"
+    return f"version {version}" if isinstance(version, int) and version != VERSION else "no ledger record"

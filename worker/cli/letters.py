@@ -10,12 +10,11 @@ from schemas import names
 from worker.cli import json_patch, shown
 from worker.domain.request import Record, Request
 from worker.kafka.producer import Message
-from worker.kafka.reader import Reader
+from worker.kafka.reader import BINARY, Reader
 
 # Our own name space: changing it would make what was replayed before run again.
 _REPLAYS = UUID("3c6d2f64-4f0b-5d1e-9a55-7c0e1b8f2a91")
 _PREFIX = "dead-letter-"
-_BINARY = (names.CE_SPECVERSION, names.CE_ID, names.CE_SOURCE, names.CE_TYPE)
 
 
 class NotReplayableError(Exception):
@@ -99,7 +98,7 @@ def _renamed(letter: Letter, old_id: str | None, id_header: str, edits: json_pat
         if isinstance(document, dict):
             value = orjson.dumps(document | {"id": letter.replay_id} | ({"correlationid": old_id} if old_id else {}))
         return record._replace(value=value)
-    is_binary = any(name in _BINARY for name, _ in record.headers)
+    is_binary = any(name in BINARY for name, _ in record.headers)
     fresh = {names.CE_ID if is_binary else id_header: letter.replay_id.encode()}
     if old_id:
         fresh[names.CE_CORRELATIONID] = old_id.encode()

@@ -1,7 +1,6 @@
 """`terminal-worker outcomes`."""
 
 import sys
-from enum import Enum
 from typing import Annotated, NamedTuple
 
 import orjson
@@ -13,6 +12,7 @@ from rich.console import Console
 from schemas import Failed, OutcomeRecord, UnreadableOutcomeError, names, read_outcome
 from worker.cli import common, reading, shown
 from worker.cli.topic_reader import open_reader
+from worker.domain.outcome import OutcomeType
 from worker.settings import Settings
 
 _COLOURS = {"completed": typer.colors.GREEN, "failed": typer.colors.RED}
@@ -21,18 +21,12 @@ _HEADER = f"{'time (UTC)':14}  {'terminal':15}  {'outcome':9}  message ID"
 _INDENT = 16
 
 
-class Status(Enum):
-    CREATED = "created"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
 class Filter(NamedTuple):
     """What is asked for. By headers, so that what is not asked for is not read."""
 
     terminal: str | None = None
     message_id: str | None = None
-    status: Status | None = None
+    status: OutcomeType | None = None
 
     def wants(self, record: ConsumerRecord) -> bool:
         event_type = self.status and names.OUTCOME_TYPES[self.status.value]
@@ -44,7 +38,9 @@ class Filter(NamedTuple):
 def outcomes(
     terminal: Annotated[str | None, typer.Option(metavar="ID", help="Only of this terminal.")] = None,
     message_id: Annotated[str | None, typer.Option(metavar="ID", help="Only of this request.")] = None,
-    status: Annotated[Status | None, typer.Option(metavar="STATUS", help="Only created, completed or failed.")] = None,
+    status: Annotated[
+        OutcomeType | None, typer.Option(metavar="STATUS", help="Only created, completed or failed.")
+    ] = None,
     since: shown.Since = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="The outcomes themselves, a JSON object a line.")] = False,

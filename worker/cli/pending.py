@@ -10,7 +10,7 @@ import typer
 from schemas.ledger import LedgerEntry
 from worker.cli import common, reading, shown
 from worker.cli.ledgers import read_ledger
-from worker.domain.entry import State
+from worker.domain.entry import UNFINISHED
 from worker.settings import Settings
 
 
@@ -85,7 +85,7 @@ def _show(found: list[_Unfinished], now: int) -> None:
 
 
 def _totals(title: str, counts: Counter[Any]) -> None:
-    states = [state.value for state in (State.QUEUED, State.CREATING, State.PENDING)]
+    states = [state.value for state in UNFINISHED]
     rows: list[tuple[object, ...]] = []
     for of in sorted({of for of, _ in counts}):
         numbers = [counts[of, state] for state in states]

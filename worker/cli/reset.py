@@ -17,7 +17,7 @@ from worker.domain.commit import Commit, Position
 from worker.kafka import ledger as records
 from worker.kafka.connection import stop_client
 from worker.kafka.ledger import POSITION_KEY, LedgerRefusedError
-from worker.kafka.producer import Message, PlainProducer, Producer, TransactionalProducer, transactional_id
+from worker.kafka.producer import Message, partition_producer
 from worker.kafka.restore import restore
 from worker.settings import Settings
 
@@ -66,7 +66,13 @@ async def prepare(settings: Settings, partition: int, start: str) -> Plan:
 async def carry_out(settings: Settings, plan: Plan) -> None:
     """Ends the command, with nothing changed, when the memory is another than the plan was made for."""
     topics = settings.topics
-    producer = _producer(settings, plan.partition)
+    producer = partition_producer(
+        settings.connection,
+        settings.worker_delivery,
+        group=settings.kafka_group_id,
+        topic=topics.requests,
+        partition=plan.partition,
+    )
     try:
         # Fences first: only then is all that another owner has written to be seen.
         await producer.start()
@@ -167,10 +173,3 @@ def _reading_on(was: int | None, offset: int, first: int, end: int) -> str:
     if offset > was:
         return f"{reads}: up to {offset - was} requests are skipped and never run"
     return f"{reads}: up to {was - offset} requests are read again" if offset < was else f"{reads}, where it stood"
-
-
-def _producer(settings: Settings, partition: int) -> Producer:
-    if settings.worker_delivery == "at_least_once":
-        return PlainProducer(settings.connection)
-    own_id = transactional_id(settings.kafka_group_id, settings.kafka_requests_topic, partition)
-    return TransactionalProducer(settings.connection, own_id)

@@ -1,3 +1,5 @@
+"""`terminal-worker schemas`."""
+
 from pathlib import Path
 from typing import Annotated
 

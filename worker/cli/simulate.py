@@ -1,4 +1,4 @@
-"""`simulate`: the API, with faults."""
+"""`terminal-worker simulate`: the API, with faults."""
 
 import asyncio
 import signal
@@ -9,6 +9,7 @@ import typer
 import uvloop
 from pydantic import ValidationError
 
+from worker.cli import common
 from worker.credentials import AccountsFile, UnreadableError
 from worker.simulator.settings import Settings
 
@@ -108,5 +109,4 @@ async def _until_stopped(
     except asyncio.CancelledError:
         typer.echo("stopped")
     except OSError as error:
-        typer.echo(f"cannot listen on {host}:{port}: {error.strerror}", err=True)
-        raise typer.Exit(1) from None
+        common.fail(f"cannot listen on {host}:{port}: {error.strerror}")

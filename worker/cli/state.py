@@ -7,14 +7,14 @@ from aiokafka.errors import KafkaError
 
 from worker.cli import common, reading, reset, shown
 from worker.cli.ledgers import Ledger, read_ledger
-from worker.domain.entry import State
+from worker.domain.entry import UNFINISHED
 from worker.kafka.ledger import VERSION, LedgerRefusedError
 from worker.kafka.restore import restore
 from worker.settings import Settings
 
 state = typer.Typer(no_args_is_help=True)
 
-_UNFINISHED = (State.QUEUED.value, State.CREATING.value, State.PENDING.value)
+_UNFINISHED = tuple(state.value for state in UNFINISHED)
 
 
 @state.callback()

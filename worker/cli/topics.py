@@ -1,12 +1,11 @@
-import asyncio
+"""`terminal-worker topics`."""
+
 from typing import Annotated
 
 import typer
-from aiokafka.errors import KafkaError
 
-from worker.cli import common
+from worker.cli import common, reading
 from worker.kafka import topics as kafka_topics
-from worker.kafka.connection import Connection, Topics
 
 topics = typer.Typer(no_args_is_help=True)
 
@@ -42,15 +41,9 @@ def create(
         terminal-worker topics create --partitions 4 --replication-factor 1
     """
     settings = common.settings(api=False)
-    try:
-        made = asyncio.run(_create(settings.connection, settings.topics, partitions, replication_factor))
-    except kafka_topics.TopicsError as error:
-        common.fail(str(error))
-    except (KafkaError, OSError, TimeoutError) as error:
-        common.fail(f"no answer from {settings.kafka_bootstrap_servers}: {error or type(error).__name__}")
+    creating = kafka_topics.create(
+        settings.connection, settings.topics, partitions=partitions, replication_factor=replication_factor
+    )
+    made = reading.run(settings, creating)
     for name, is_new in made.items():
         typer.echo(f"{'created' if is_new else 'exists '}  {name}")
-
-
-async def _create(connection: Connection, names: Topics, partitions: int, replication_factor: int) -> dict[str, bool]:
-    return await kafka_topics.create(connection, names, partitions=partitions, replication_factor=replication_factor)

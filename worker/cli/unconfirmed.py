@@ -7,8 +7,8 @@ import typer
 
 from schemas import Failed
 from worker.cli import common, reading, shown
+from worker.cli.publishing import publish
 from worker.cli.resolutions import Found, RefusedError, Resolution, event
-from worker.kafka.producer import Message, PlainProducer
 from worker.settings import Settings
 
 unconfirmed = typer.Typer(no_args_is_help=True)
@@ -97,7 +97,7 @@ def resolve(
         )
     except RefusedError as error:
         common.fail(str(error), code=common.WRONG_SETTINGS)
-    reading.run(settings, _publish(settings, message))
+    reading.run(settings, publish(settings, [message]))
     typer.echo(f"{shown.harmless(wanted)} is resolved as {resolution.value}")
 
 
@@ -116,15 +116,6 @@ def _key(found: Found, wanted: str) -> str:
     if len(keys) > 1:
         common.fail(f"{shown.harmless(wanted)!r} is the message ID of several requests: give one of {', '.join(keys)}")
     return keys[0]
-
-
-async def _publish(settings: Settings, message: Message) -> None:
-    producer = PlainProducer(settings.connection)
-    try:
-        await producer.start()
-        await producer.write([message], ())
-    finally:
-        await producer.close()
 
 
 def _user() -> str:

@@ -4,22 +4,17 @@ import asyncio
 import random as random_module
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker.dintero.account import Account, hand_over
 from worker.dintero.budget import Budget
 from worker.dintero.call import Call, CallKind, Credentials
 from worker.dintero.circuit import Circuit
-from worker.dintero.client import Client
+from worker.dintero.client import CallMetrics, Client
 from worker.dintero.tokens import Tokens
 from worker.dintero.transport import Transport
 from worker.domain.answer import Answer, Verdict
-
-if TYPE_CHECKING:
-    from worker.telemetry.metrics import Metrics
-    from worker.telemetry.tracing import Tracing
-
-__all__ = ["Api", "Call", "CallKind", "Credentials"]
+from worker.telemetry.tracing import Tracing
 
 
 class Api:
@@ -38,8 +33,8 @@ class Api:
         request_timeout: float,
         max_in_flight: int,
         max_requests_per_second: float | None,
-        tracing: "Tracing",
-        metrics: "Metrics",
+        tracing: Tracing,
+        metrics: CallMetrics,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
     ) -> None:

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import quote
 
 import httpx
@@ -13,11 +13,7 @@ from worker.dintero.answers import read_exception
 from worker.dintero.call import Credentials
 from worker.dintero.transport import Received, Transport
 from worker.domain.entry import Entry
-from worker.telemetry.tracing import Span
-
-if TYPE_CHECKING:
-    from worker.telemetry.metrics import Metrics
-    from worker.telemetry.tracing import Tracing
+from worker.telemetry.tracing import Span, Tracing
 
 OPERATIONS = "/v1/admin/terminals/operations"
 
@@ -27,6 +23,11 @@ GRACE = 1.0
 _JSON = ("Content-Type", "application/json")
 # Trace context may come from a request: it must not be able to end its header and begin another.
 _HEADER = re.compile(r"[\x20-\x7e]{1,512}", re.ASCII)
+
+
+class CallMetrics(Protocol):
+    def http(self, method: str, status: int | None, error: str | None, seconds: float) -> None:
+        """One call, answered or not. Must not raise."""
 
 
 class Client:
@@ -40,8 +41,8 @@ class Client:
         base_url: str,
         transport: Transport,
         request_timeout: float,
-        tracing: "Tracing",
-        metrics: "Metrics",
+        tracing: Tracing,
+        metrics: CallMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._base_url = base_url.rstrip("/")

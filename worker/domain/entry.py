@@ -19,6 +19,8 @@ class State(Enum):
     """Its final outcome is published in the same commit."""
 
 
+UNFINISHED = (State.QUEUED, State.CREATING, State.PENDING)
+
 TRANSITIONS: dict[State, tuple[State, ...]] = {
     State.QUEUED: (State.CREATING, State.FINISHED),
     State.CREATING: (State.PENDING, State.FINISHED),

@@ -22,6 +22,12 @@ from worker.domain.timers import Timers
 _FORGET_AT_ONCE = 500
 # Of all unfinished requests together. A backlog that is bounded in number alone could take 640 MB of a partition.
 MOST_PARAMETER_BYTES = 16 * 1_048_576
+# What the API's final statuses say of a request: how it failed, if it did.
+_FINAL = {
+    "COMPLETED": None,
+    "FAILED": Failure(Reason.TERMINAL_FAILED, "the terminal reported a failure"),
+    "TIMEOUT": Failure(Reason.TERMINAL_TIMEOUT, "the terminal did not answer in time"),
+}
 
 
 class Acceptance(Enum):
@@ -103,7 +109,7 @@ class Partition:
                 break
             failure = None if entry.state is State.PENDING else self._overdue(entry, now)
             if failure:
-                self._fail(entry, failure, now)
+                self._finish(entry, now, None, failure)
             else:
                 entry.asked_at = now
                 asks.append(entry)
@@ -217,7 +223,7 @@ class Partition:
         while head and head.state is State.QUEUED:
             failure = self._overdue(head, now)
             if failure:
-                head = self._end(head, OutcomeType.FAILED, now, failure=failure)
+                head = self._end(head, now, None, failure)
                 continue
             head.become(State.CREATING)
             head.creating_at = now
@@ -231,7 +237,7 @@ class Partition:
         elif verdict is Verdict.REFUSED:
             reason = Reason.UNCONFIRMED if entry.possibly_run else Reason.REJECTED
             message = answer.message or "the API refused the operation"
-            self._fail(entry, Failure(reason, message, answer.http_status, answer.code), now)
+            self._finish(entry, now, None, Failure(reason, message, answer.http_status, answer.code))
         else:
             if verdict is Verdict.UNKNOWN:
                 entry.possibly_run = True
@@ -249,7 +255,7 @@ class Partition:
         self._gathered.changed[entry.request.key] = entry
         self._gathered.outcomes.append(about(entry.request, OutcomeType.CREATED, now, operation, operation.id))
         if operation.final:
-            self._conclude(entry, operation, now)
+            self._finish(entry, now, operation, _FINAL[operation.status])
 
     def _retry_create(self, entry: Entry, answer: Answer, now: int) -> None:
         if answer.verdict is Verdict.WITHHELD or answer.retry_after:
@@ -262,27 +268,17 @@ class Partition:
     def _poll_answered(self, entry: Entry, answer: Answer, now: int) -> None:
         operation = answer.operation
         if operation and operation.final:
-            self._conclude(entry, operation, now)
+            self._finish(entry, now, operation, _FINAL[operation.status])
             return
         answer_came = answer.verdict in (Verdict.OPERATION, Verdict.NOTHING)
         deadline = (entry.pending_at or 0) + self._policy.completion_timeout
         if answer_came and entry.asked_at >= deadline:
             message = "the API gave no final status in time; the operation may have run"
-            self._fail(entry, Failure(Reason.UNCONFIRMED, message, answer.http_status), now, operation)
+            self._finish(entry, now, operation, Failure(Reason.UNCONFIRMED, message, answer.http_status))
             return
         entry.asked += 1
         delay = self._policy.poll_delay(entry.asked, self._chance())
         self._timers.set(entry, now + max(delay, answer.retry_after or 0))
-
-    def _conclude(self, entry: Entry, operation: Operation, now: int) -> None:
-        if operation.status == "COMPLETED":
-            self._finish(entry, OutcomeType.COMPLETED, now, operation)
-        elif operation.status == "FAILED":
-            failure = Failure(Reason.TERMINAL_FAILED, "the terminal reported a failure")
-            self._fail(entry, failure, now, operation)
-        else:
-            failure = Failure(Reason.TERMINAL_TIMEOUT, "the terminal did not answer in time")
-            self._fail(entry, failure, now, operation)
 
     def _create_deadline(self, entry: Entry) -> int:
         """When asking ends, answered or not."""
@@ -312,42 +308,25 @@ class Partition:
 
     def _refuse(self, invalid: Invalid, identity: Identity, record: Record, now: int) -> None:
         self._gathered.outcomes.append(about_invalid(invalid, identity, record.key, now))
-        self._remember(identity.key, identity.fingerprint, identity.message_id, now)
+        self._remember(identity, now)
 
-    def _fail(self, entry: Entry, failure: Failure, now: int, operation: Operation | None = None) -> None:
-        self._finish(entry, OutcomeType.FAILED, now, operation, failure)
-
-    def _finish(
-        self,
-        entry: Entry,
-        outcome: OutcomeType,
-        now: int,
-        operation: Operation | None = None,
-        failure: Failure | None = None,
-    ) -> None:
+    def _finish(self, entry: Entry, now: int, operation: Operation | None, failure: Failure | None) -> None:
         """End an entry and begin its successor: both in the commit that is being gathered (rules 2 and 3)."""
-        self._advance(self._end(entry, outcome, now, operation, failure), now)
+        self._advance(self._end(entry, now, operation, failure), now)
 
-    def _end(
-        self,
-        entry: Entry,
-        outcome: OutcomeType,
-        now: int,
-        operation: Operation | None = None,
-        failure: Failure | None = None,
-    ) -> Entry | None:
-        """Publish the final outcome, leave the lane, give the lane's new head."""
+    def _end(self, entry: Entry, now: int, operation: Operation | None, failure: Failure | None) -> Entry | None:
+        """Publish the final outcome (`completed` where there is no failure), leave the lane, give its new head."""
         request = entry.request
         entry.become(State.FINISHED)
         entry.due_at = None
-        event = about(request, outcome, now, operation, entry.operation_id, failure)
-        self._gathered.outcomes.append(event)
+        outcome = OutcomeType.FAILED if failure else OutcomeType.COMPLETED
+        self._gathered.outcomes.append(about(request, outcome, now, operation, entry.operation_id, failure))
         del self._entries[request.key]
         self._gathered.changed.pop(request.key, None)
         self._pending.pop(request.key, None)
-        self._remember(request.key, request.fingerprint, request.message_id, now)
+        self._remember(request, now)
         return self._lanes.leave(entry)
 
-    def _remember(self, key: str, fingerprint: str, message_id: str, now: int) -> None:
-        self._finished.remember(key, fingerprint, now)
-        self._gathered.ended.append(Ended(key, fingerprint, message_id, now))
+    def _remember(self, known: Request | Identity, now: int) -> None:
+        self._finished.remember(known.key, known.fingerprint, now)
+        self._gathered.ended.append(Ended(known.key, known.fingerprint, known.message_id, now))

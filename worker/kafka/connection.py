@@ -29,7 +29,7 @@ _GIVEN_UP = 5.0
 _LOOK_EVERY = 1.0
 _TRIAL = 10.0
 
-_REFUSALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, TransactionalIdAuthorizationFailed)
+REFUSALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, TransactionalIdAuthorizationFailed)
 
 log = structlog.wrap_logger(logging.getLogger(__name__))
 
@@ -99,7 +99,7 @@ def naming(operation: str) -> Iterator[None]:
         yield
     except KafkaError as error:
         # aiokafka's background tasks wrap what ended them.
-        refused = next((each for each in (error, error.__cause__) if isinstance(each, _REFUSALS)), None)
+        refused = next((each for each in (error, error.__cause__) if isinstance(each, REFUSALS)), None)
         if refused is None:
             raise
         named = refused.args[0] if refused.args else "?"

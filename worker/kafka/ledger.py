@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from worker.domain.commit import Commit, Ended, Position
-from worker.domain.entry import Entry, State
+from worker.domain.entry import UNFINISHED, Entry, State
 from worker.domain.finished import Finished
 from worker.domain.request import Request
 from worker.kafka.fields import kept_json
@@ -22,7 +22,7 @@ POSITION_KEY = b"position"
 # The shape of an idempotency key, and what makes it of one: a fifth of a regular expression's cost.
 _KEY_SHAPE = b"00000000-0000-0000-0000-000000000000"
 _TO_SHAPE = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
-_UNFINISHED = {state.value: state for state in State if state is not State.FINISHED}
+_UNFINISHED = {state.value: state for state in UNFINISHED}
 # Decoded in one step: 1 to 2 ms. Other restores and the work of other partitions take turns.
 _STEP_BYTES = 65_536
 # Of every unfinished entry, in one call.

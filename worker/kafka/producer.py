@@ -5,9 +5,10 @@ have happened, and the producer is of no more use.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
 from aiokafka import AIOKafkaProducer
@@ -44,27 +45,13 @@ class Message(NamedTuple):
     partition: int | None = None
 
 
-class Producer(Protocol):
-    async def start(self) -> None: ...
+class Producer(ABC):
+    """Starts, writes and ends within bounded time. Raises KafkaError, or TimeoutError."""
 
-    async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None: ...
-
-    async def close(self) -> None: ...
-
-
-def transactional_id(group: str, topic: str, partition: int) -> str:
-    """That of an input partition: whoever starts a producer with it fences the partition's last owner."""
-    return f"{group}-{topic}-{partition}"
-
-
-class TransactionalProducer:
-    """One transaction for each write. Starting it fences every earlier producer of the same id."""
-
-    def __init__(self, connection: Connection, transactional_id: str) -> None:
+    def __init__(self, connection: Connection, **options: Any) -> None:
         self._producer = AIOKafkaProducer(
             **connection.options(),
-            transactional_id=transactional_id,
-            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            **options,
             max_batch_size=MAX_BATCH_SIZE,
             max_request_size=2 * MAX_BATCH_SIZE,
             request_timeout_ms=int(_TIMEOUT * 1000),
@@ -74,6 +61,19 @@ class TransactionalProducer:
         with naming("Write"):
             async with asyncio.timeout(_TIMEOUT):
                 await self._producer.start()
+
+    @abstractmethod
+    async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None: ...
+
+    async def close(self) -> None:
+        await stop_client(self._producer)
+
+
+class TransactionalProducer(Producer):
+    """One transaction for each write. Starting it fences every earlier producer of the same id."""
+
+    def __init__(self, connection: Connection, transactional_id: str) -> None:
+        super().__init__(connection, transactional_id=transactional_id, transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS)
 
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
         with naming("Write"):
@@ -86,26 +86,12 @@ class TransactionalProducer:
                     raise _ended_by(self._producer) or error from None
                 await self._producer.commit_transaction()
 
-    async def close(self) -> None:
-        await stop_client(self._producer)
 
-
-class PlainProducer:
+class PlainProducer(Producer):
     """For brokers without transactions: events first, then the ledger, so that a crash repeats and never loses."""
 
     def __init__(self, connection: Connection) -> None:
-        self._producer = AIOKafkaProducer(
-            **connection.options(),
-            acks="all",
-            max_batch_size=MAX_BATCH_SIZE,
-            max_request_size=2 * MAX_BATCH_SIZE,
-            request_timeout_ms=int(_TIMEOUT * 1000),
-        )
-
-    async def start(self) -> None:
-        with naming("Write"):
-            async with asyncio.timeout(_TIMEOUT):
-                await self._producer.start()
+        super().__init__(connection, acks="all")
 
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
         with naming("Write"):
@@ -113,8 +99,24 @@ class PlainProducer:
                 await _deliver(self._producer, events)
                 await _deliver(self._producer, ledger)
 
-    async def close(self) -> None:
-        await stop_client(self._producer)
+
+def partition_producer(
+    connection: Connection,
+    delivery: Literal["exactly_once", "at_least_once"],
+    *,
+    group: str,
+    topic: str,
+    partition: int,
+) -> Producer:
+    """That of an input partition. Exactly once, whoever starts it fences the partition's last owner."""
+    if delivery == "at_least_once":
+        return PlainProducer(connection)
+    return TransactionalProducer(connection, f"{transactional_prefix(group, topic)}{partition}")
+
+
+def transactional_prefix(group: str, topic: str) -> str:
+    """What the transactional ids of all partitions begin with: rights are given on it."""
+    return f"{group}-{topic}-"
 
 
 async def _deliver(producer: AIOKafkaProducer, messages: Iterable[Message]) -> None:

@@ -27,7 +27,8 @@ _CARRIED = re.compile(rb"[\x20-\x7e]{1,512}")
 
 _CLOUDEVENTS = names.CLOUDEVENTS.encode()
 _CLOUDEVENTS_JSON = names.CLOUDEVENTS_JSON.encode()
-_BINARY = frozenset({names.CE_SPECVERSION, names.CE_ID, names.CE_SOURCE, names.CE_TYPE})
+BINARY = frozenset({names.CE_SPECVERSION, names.CE_ID, names.CE_SOURCE, names.CE_TYPE})
+"""Headers of which any one makes a record a CloudEvent in binary mode."""
 
 _Text = Callable[[str], str | None]
 
@@ -138,7 +139,7 @@ class Reader:
         content_type = found.get(names.CONTENT_TYPE)
         if content_type and content_type[: len(_CLOUDEVENTS)].lower() == _CLOUDEVENTS:
             data = self._structured(record, draft, content_type)
-        elif not _BINARY.isdisjoint(found):
+        elif not BINARY.isdisjoint(found):
             draft.trace(found.get(names.CE_TRACEPARENT), found.get(names.CE_TRACESTATE))
             _read_attributes(draft, headers.text, _IN_HEADERS)
             data = self._object(record.value)

@@ -64,10 +64,10 @@ async def create(
     return made
 
 
-async def verify(connection: Connection, topics: Topics, *, command: str) -> int:
+async def verify(connection: Connection, topics: Topics) -> int:
     """The number of input partitions, when the topics are fit to run on; else raises TopicsError.
 
-    `command` is what makes missing topics. KafkaError or TimeoutError: the brokers could not be asked.
+    KafkaError or TimeoutError: the brokers could not be asked.
     """
     admin = AIOKafkaAdminClient(**connection.options())
     try:
@@ -77,7 +77,7 @@ async def verify(connection: Connection, topics: Topics, *, command: str) -> int
             counts = await _partition_counts(admin, names)
             missing = [name for name in names if name not in counts]
             if missing:
-                hint = f"make it with `{command}`, or allow this user to Describe it"
+                hint = "make it with `terminal-worker topics create`, or allow this user to Describe it"
                 lines = [f"topic {name!r} does not exist, or is hidden from this user: {hint}" for name in missing]
                 raise TopicsError("\n".join(lines))
             problems = _mismatch(topics, counts) + await _unfit_settings(admin, topics)

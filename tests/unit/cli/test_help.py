@@ -1,6 +1,8 @@
 """The commands teach and fit a terminal: every help, at 80 columns and on a dumb one, and what is wrong in one line."""
 
 import re
+import socket
+import sys
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
@@ -122,3 +124,18 @@ def test_what_is_not_confirmed_is_not_done(
     monkeypatch.setattr("sys.stdin", answers)
     assert run_command() == code
     assert capsys.readouterr().err.splitlines()[-1] == "error: not confirmed: nothing was done"
+
+
+def test_what_fails_is_told_in_one_line_that_begins_with_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "worker.demo.run", None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for command, told in (
+            ("topics create", "no answer from 127.0.0.1:1: .+; `terminal-worker check` finds out why"),
+            (f"simulate --port {port}", f"cannot listen on 127.0.0.1:{port}: .+"),
+            ("demo", r"the demo needs worker\.demo\.run: pip install .+"),
+        ):
+            result = CliRunner().invoke(app, command.split())
+            assert result.exit_code == 1
+            assert re.fullmatch(f"error: {told}\n", result.stderr), result.stderr

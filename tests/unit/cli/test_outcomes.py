@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from tests.unit.cli.published import published
-from worker.cli.outcomes import Filter, Status, print_outcome
+from worker.cli.outcomes import Filter, print_outcome
+from worker.domain.outcome import OutcomeType
 
 ID = "0d5f3a1c-9c1e-4b7e-8f39-2a9d3b1e7c44"
 
@@ -25,8 +26,8 @@ def printed(record: Any, capsys: pytest.CaptureFixture[str], *, jsonl: bool = Fa
         (Filter(), [0, 1, 2]),
         (Filter(terminal="P1-T2"), [1, 2]),
         (Filter(message_id="a"), [0, 1]),
-        (Filter(status=Status.FAILED), [2]),
-        (Filter("P1-T2", "a", Status.COMPLETED), [1]),
+        (Filter(status=OutcomeType.FAILED), [2]),
+        (Filter("P1-T2", "a", OutcomeType.COMPLETED), [1]),
         (Filter("P1-T1", "b"), []),
     ],
 )

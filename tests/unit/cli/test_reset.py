@@ -123,7 +123,7 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> Kafka:
     kafka = Kafka()
     monkeypatch.setattr(reading, "opened", kafka.opened)
     monkeypatch.setattr(reset, "AIOKafkaAdminClient", lambda **_: Admin(kafka))
-    monkeypatch.setattr(reset, "_producer", lambda *_: kafka)
+    monkeypatch.setattr(reset, "partition_producer", lambda *_, **__: kafka)
     monkeypatch.setattr(reset, "restore", kafka.restore)
     return kafka
 

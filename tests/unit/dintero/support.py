@@ -10,7 +10,8 @@ import orjson
 from pydantic import SecretStr
 
 from tests.support.fake_transport import FakeTransport
-from worker.dintero.api import Api, Call, CallKind, Credentials
+from worker.dintero.api import Api
+from worker.dintero.call import Call, CallKind, Credentials
 from worker.dintero.client import Client
 from worker.dintero.transport import Transport as HttpTransport
 from worker.domain.answer import Answer
@@ -82,7 +83,7 @@ async def accept(request: httpx.Request) -> httpx.Response:
 
 
 def client(transport: HttpTransport, clock: Callable[[], float]) -> Client:
-    return Client("https://api.example", transport, 5.0, Tracing(), Metrics(), clock)  # type: ignore[arg-type]
+    return Client("https://api.example", transport, 5.0, Tracing(), Metrics(), clock)
 
 
 class Caller:
@@ -109,7 +110,7 @@ class Caller:
             max_in_flight=max_in_flight,
             max_requests_per_second=max_requests_per_second,
             tracing=tracing or Tracing(),
-            metrics=self.metrics,  # type: ignore[arg-type]
+            metrics=self.metrics,
             clock=clock or Clock(),
             random=lambda: 0.0,
         )

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from tests.support.fake_transport import FakeTransport
 from tests.unit.dintero.support import ACCOUNT, OTHER_ACCOUNT, Caller, Clock, Transport, accept, entry, settle
 from worker.dintero import client
-from worker.dintero.api import CallKind
+from worker.dintero.call import CallKind
 from worker.dintero.circuit import FAILURES_TO_OPEN
 from worker.domain.answer import Answer, Verdict
 

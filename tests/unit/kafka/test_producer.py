@@ -13,7 +13,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from worker.kafka import producer as producers
 from worker.kafka.connection import Connection, NotAllowedError
-from worker.kafka.producer import Message, PlainProducer, TransactionalProducer
+from worker.kafka.producer import Message, PlainProducer, Producer, TransactionalProducer, partition_producer
 
 MIB = 1_048_576
 NOWHERE = Connection("127.0.0.1:1")
@@ -64,7 +64,7 @@ async def client() -> Client:
     return Client()
 
 
-async def writing(producer: TransactionalProducer | PlainProducer, client: Client) -> AsyncIterator[Write]:
+async def writing(producer: Producer, client: Client) -> AsyncIterator[Write]:
     real, producer._producer = producer._producer, client
     yield producer.write
     await real.stop()
@@ -289,3 +289,12 @@ async def test_closing_a_producer_that_never_reached_a_broker_ends_in_time() -> 
         await producer.close()
         await producer.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}, "nothing goes on trying"
+
+
+def test_each_partition_has_a_transactional_id_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(producers, "AIOKafkaProducer", lambda **options: made.append(options))
+    for number in (0, 11):
+        partition_producer(NOWHERE, "exactly_once", group="a group", topic="requests", partition=number)
+    partition_producer(NOWHERE, "at_least_once", group="a group", topic="requests", partition=0)
+    assert [options.get("transactional_id") for options in made] == ["a group-requests-0", "a group-requests-11", None]

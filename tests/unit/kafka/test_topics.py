@@ -66,7 +66,7 @@ async def create() -> dict[str, bool]:
 
 
 async def verify() -> int:
-    return await kafka_topics.verify(NOWHERE, TOPICS, command="make them")
+    return await kafka_topics.verify(NOWHERE, TOPICS)
 
 
 async def refusal() -> list[str]:
@@ -110,7 +110,7 @@ async def test_every_missing_topic_is_told_with_the_command_and_none_is_asked_ab
     del admin.partitions["state"], admin.partitions["dead"]
     told = await refusal()
     assert [line.split("'")[1] for line in told] == ["state", "dead"]
-    assert all("`make them`" in line for line in told)
+    assert all("`terminal-worker topics create`" in line for line in told)
     assert admin.described == ["requests", "outcomes"]  # describing a missing one could create it
     assert admin.closed
 
@@ -149,6 +149,6 @@ async def test_a_topic_that_is_missing_may_be_hidden(admin: Admin) -> None:
     del admin.partitions["dead"]
     (line,) = await refusal()
     assert line == (
-        "topic 'dead' does not exist, or is hidden from this user: make it with `make them`, "
+        "topic 'dead' does not exist, or is hidden from this user: make it with `terminal-worker topics create`, "
         "or allow this user to Describe it"
     )

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
 
 from worker.cli.checks.finding import Finding, Level
 from worker.dintero.call import Credentials
@@ -76,7 +75,7 @@ async def _token(
         noting,
         settings.dintero_request_timeout,
         Tracing(),
-        cast(Any, _Uncounted()),
+        _Uncounted(),
         time.monotonic,
     )
     tokens = Tokens(account, lambda: credentials, client, time.monotonic, random.random)

@@ -6,19 +6,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    KafkaError,
-    OffsetOutOfRangeError,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailed,
-    UnknownMemberIdError,
-)
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownMemberIdError
 
 from worker.cli.checks.cluster import Cluster
 from worker.cli.checks.finding import Finding, Level
 from worker.kafka import topics as kafka_topics
-from worker.kafka.connection import Connection, Topics, stop_client
+from worker.kafka.connection import REFUSALS, Connection, Topics, stop_client
+from worker.kafka.producer import transactional_prefix
 from worker.settings import Settings
 
 _TIMEOUT = 30.0
@@ -43,7 +37,7 @@ async def check_topics(connection: Connection, topics: Topics) -> list[Finding]:
     if hidden := [name for code, _, _, name, _ in answers if code]:
         return [_refused("topics", name, "DescribeConfigs", f"--topic {name}") for name in hidden]
     try:
-        count = await kafka_topics.verify(connection, topics, command="terminal-worker topics create")
+        count = await kafka_topics.verify(connection, topics)
     except kafka_topics.TopicsError as error:
         # Each of its lines has its own fix.
         return [Finding("topics", Level.PROBLEM, line) for line in str(error).splitlines()]
@@ -73,7 +67,7 @@ async def check_writing(cluster: Cluster, settings: Settings) -> list[Finding]:
     if settings.worker_delivery == "at_least_once":
         why = "not used: WORKER_DELIVERY=at_least_once; whether we may write shows only when we do"
         return [Finding("transactions", Level.SKIPPED, why)]
-    prefix = f"{settings.kafka_group_id}-{settings.kafka_requests_topic}-"
+    prefix = transactional_prefix(settings.kafka_group_id, settings.kafka_requests_topic)
     topics = [settings.kafka_outcomes_topic, settings.kafka_state_topic, settings.kafka_dead_letters_topic]
     error, added = await cluster.write(f"{prefix}check-{uuid.uuid4().hex[:8]}", topics)
     named = f"--transactional-id {prefix} --resource-pattern-type prefixed"
@@ -83,13 +77,10 @@ async def check_writing(cluster: Cluster, settings: Settings) -> list[Finding]:
     ]
 
 
-_REFUSALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, TransactionalIdAuthorizationFailed)
-
-
 def _told(check: str, name: str, error: type[KafkaError] | None, operation: str, resource: str) -> Finding:
     if error is None:
         return Finding(check, Level.OK, name)
-    if error in _REFUSALS:
+    if error in REFUSALS:
         return _refused(check, name, operation, resource)
     return Finding(check, Level.PROBLEM, f"{name}: the brokers answer {error.__name__}", "look into the brokers' logs")
 

@@ -13,7 +13,6 @@ from schemas import PlainRequest, RequestData, RequestRecord, build_request
 from worker.cli.requests.lines import Line, LineError
 from worker.domain import identity
 from worker.domain.request import Invalid, Record
-from worker.kafka.reader import Reader
 from worker.settings import Settings
 
 SOURCE = "/terminal-worker/request"
@@ -38,7 +37,7 @@ class Intake:
 
     def __init__(self, settings: Settings, *, batch: str | None) -> None:
         self._batch = batch
-        self._reader = Reader(operations=settings.operations, max_bytes=settings.worker_max_request_bytes)
+        self._reader = settings.reader
         self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL)  # noqa: SIM115 - closed by `close`
         self.lines: dict[str, int] = {}
         """The line of each message ID."""
