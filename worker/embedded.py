@@ -47,15 +47,17 @@ class Worker:
             raise StartError(str(error)) from None
         self._task = task = asyncio.create_task(_run(runtime), name="worker")
         verified = asyncio.create_task(runtime.verified.wait())
+        started = False
         try:
             await asyncio.wait([task, verified], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            started = runtime.verified.is_set()
         finally:
             verified.cancel()
-            if not runtime.verified.is_set():
+            if not started:  # also cancelled as it succeeded: nobody has a worker to stop
                 _, why = runtime.ready()
                 runtime.stop()
                 await asyncio.wait([task])
-        if not runtime.verified.is_set():
+        if not started:
             raise StartError(str(task.exception() or f"{why}, for {timeout:g} s")) from task.exception()
 
     async def wait(self) -> None:

@@ -70,6 +70,8 @@ class Engine:
     ) -> None:
         self.number = number
         self.partition = partition
+        self.progressed = False
+        """Something was committed besides the proof, which each new engine begins with."""
         self._committer = committer
         self._api = api
         self._reader = reader
@@ -89,10 +91,9 @@ class Engine:
         self._rebalanced_at = -float("inf")
         self._prove = True  # the first commit makes the position durable and shows that nobody has fenced us
         self._committing = False
-        self._has_committed = False
         self._suspended = False
         self._closed = False
-        self._bug: Exception | None = None
+        self._doubt: Exception | None = None
 
     # -- told by others -----------------------------------------------------------------------------------------
 
@@ -112,13 +113,8 @@ class Engine:
 
     def doubt(self, why: str) -> None:
         """End this engine: somebody saw that its state no longer fits the world."""
-        self._bug = EngineDoubtError(why)
+        self._doubt = EngineDoubtError(why)
         self._wake.set()
-
-    @property
-    def has_committed(self) -> bool:
-        """Something was written besides the proof, which each new engine begins with: there is progress."""
-        return self._has_committed
 
     @property
     def in_ledger(self) -> bool:
@@ -136,8 +132,8 @@ class Engine:
                 self._wake.clear()
                 if self._closed:
                     return  # and the cancellation that should have come with it was lost on its way
-                if self._bug:
-                    raise self._bug
+                if self._doubt:
+                    raise self._doubt
                 size = await self._commit_gathered()
                 if size:
                     next_at = self._loop.time() + min(_LONGEST_GAP, max(_SHORTEST_GAP, size * _GAP_A_RECORD))
@@ -159,7 +155,9 @@ class Engine:
     @property
     def _unsettled(self) -> bool:
         # What a commit in flight holds is no longer dirty, and not yet durable.
-        return self._committing or self.partition.dirty or self._creates_in_flight() > 0
+        if self._committing or self.partition.dirty:
+            return True
+        return any(entry.state is State.CREATING for entry in self._in_flight)
 
     def close(self) -> None:
         """Nothing more is sent or decided; answers still in flight are dropped."""
@@ -180,8 +178,8 @@ class Engine:
         try:
             step()
         except Exception as error:  # noqa: BLE001 - raised again by `run`
-            self._bug = error
-        if self._bug or self.partition.dirty:
+            self._doubt = error
+        if self._doubt or self.partition.dirty:
             self._wake.set()
 
     # -- intake -------------------------------------------------------------------------------------------------
@@ -233,7 +231,7 @@ class Engine:
                 self._metrics.processed(self._clock.boot() - taken_at)
         self._proved_at = began
         self._metrics.commit(self._clock.boot() - began, commit.size)
-        self._has_committed |= commit.size > 1 or commit.position.offset > self.partition.committed_position.offset
+        self.progressed |= commit.size > 1 or commit.position.offset > self.partition.committed_position.offset
         self.partition.committed(commit, self._clock.now())
         self._recent.committed(self.number, commit.outcomes)
         self._report(commit)
@@ -317,9 +315,6 @@ class Engine:
             log.info("create_unanswered", **said, **traced(request.traceparent))
         else:
             log.debug("asking_again", **said)
-
-    def _creates_in_flight(self) -> int:
-        return sum(entry.state is State.CREATING for entry in self._in_flight)
 
     # -- the door (rule 8) --------------------------------------------------------------------------------------
 

@@ -191,34 +191,7 @@ class Runtime:
             async with self._restores:
                 began = time.monotonic()
                 await producer.start()
-                with naming("Read"):
-                    restored = await restore(
-                        settings.connection,
-                        settings.topics,
-                        number,
-                        group=settings.kafka_group_id,
-                        start_at_end=settings.kafka_auto_offset_reset == "latest",
-                        turn=self._turn,
-                    )
-                clock = Clock()
-                clock.not_before(restored.position.time)
-                partition = Partition(settings.policy, random.random, restored.position)
-                async with self._turn:
-                    taking_up = partition.restore(restored.entries, restored.finished, clock.now())
-                    for taken_up, _ in enumerate(taking_up, 1):
-                        if taken_up % _TAKE_UP_AT_ONCE == 0:
-                            await asyncio.sleep(0)
-            if restored.lost:
-                log.error("requests_lost_to_retention", partition=number, records=restored.lost)
-            self._metrics.restored(time.monotonic() - began, restored.records)
-            log.info(
-                "partition_restored",
-                partition=number,
-                position=restored.position.offset,
-                unfinished=partition.backlog,
-                records=restored.records,
-                seconds=round(time.monotonic() - began, 3),
-            )
+                partition, clock = await self._restore(number, began)
             yield Engine(
                 number,
                 partition,
@@ -241,6 +214,40 @@ class Runtime:
             )
         finally:
             await producer.close()
+
+    async def _restore(self, number: int, began: float) -> tuple[Partition, Clock]:
+        """A partition as its ledger has it, and a clock that is not behind that. Timed from `began` on."""
+        settings = self._settings
+        with naming("Read"):
+            restored = await restore(
+                settings.connection,
+                settings.topics,
+                number,
+                group=settings.kafka_group_id,
+                start_at_end=settings.kafka_auto_offset_reset == "latest",
+                turn=self._turn,
+            )
+        clock = Clock()
+        clock.not_before(restored.position.time)
+        partition = Partition(settings.policy, random.random, restored.position)
+        async with self._turn:
+            taking_up = partition.restore(restored.entries, restored.finished, clock.now())
+            for taken_up, _ in enumerate(taking_up, 1):
+                if taken_up % _TAKE_UP_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        if restored.lost:
+            log.error("requests_lost_to_retention", partition=number, records=restored.lost)
+        seconds = time.monotonic() - began
+        self._metrics.restored(seconds, restored.records)
+        log.info(
+            "partition_restored",
+            partition=number,
+            position=restored.position.offset,
+            unfinished=partition.backlog,
+            records=restored.records,
+            seconds=round(seconds, 3),
+        )
+        return partition, clock
 
     # -- the view (HTTP) ----------------------------------------------------------------------------------------
 

@@ -36,6 +36,31 @@ class SupervisorState(Enum):
     HALTED = "halted"
 
 
+class _Streak:
+    """Failures with no progress between them: how long to wait after the last, and whether to give up."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._alike = 0
+        self._kind: type[Exception] | None = None
+
+    def add(self, error: Exception, *, progressed: bool) -> None:
+        """`progressed`: there was progress before this failure, which begins a new streak."""
+        if progressed:
+            self._length = self._alike = 0
+        self._length += 1
+        if not _is_brokers_trouble(error):
+            self._alike = self._alike + 1 if type(error) is self._kind else 1
+            self._kind = type(error)
+
+    @property
+    def hopeless(self) -> bool:
+        return self._alike >= _HALT_AFTER
+
+    def back_off(self) -> float:
+        return min(_LONGEST_BACK_OFF, 0.1 * 2.0 ** min(self._length, 10)) * random.uniform(0.5, 1.0)
+
+
 class Supervisor:
     """Runs until closed. `engine` is there exactly while the partition can work; `changed` tells when that changes."""
 
@@ -92,13 +117,12 @@ class Supervisor:
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        in_a_row = alike = 0
-        kind: type[Exception] | None = None
+        streak = _Streak()
         # A cancellation can be lost on its way: Python 3.11's wait_for and aiokafka swallow it when what they wait for
         # ends in the same step. The flag is not.
         while not self._closing.is_set():
             self.state = SupervisorState.OPENING
-            served = committed_before = unbroken = False
+            served = progressed = unbroken = False
             try:
                 async with self._opener(self.number) as engine:
                     if self._closing.is_set():
@@ -108,7 +132,7 @@ class Supervisor:
                     try:
                         await engine.run()
                     finally:
-                        committed_before, unbroken = engine.has_committed, engine.unbroken
+                        progressed, unbroken = engine.progressed, engine.unbroken
                         self.engine = None
                         self._changed()
             except LedgerRefusedError as refused:
@@ -117,18 +141,15 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001 - any doubt ends the engine, never the worker (rule 6)
                 if self._closing.is_set():
                     return
-                in_a_row = 1 if committed_before else in_a_row + 1
-                self._in_vain = served and not committed_before
-                if committed_before:
+                streak.add(error, progressed=progressed)
+                self._in_vain = served and not progressed
+                if progressed:
                     self._said, self._failures = None, 0
-                if not _is_brokers_trouble(error):
-                    alike = 1 if committed_before or type(error) is not kind else alike + 1
-                    kind = type(error)
-                    if alike >= _HALT_AFTER:
-                        self._halt(f"the same failure {alike} times running: {_describe(error)}")
-                        return
+                if streak.hopeless:
+                    self._halt(f"the same failure {_HALT_AFTER} times running: {_describe(error)}")
+                    return
                 fenced_as_owner = isinstance(error, ProducerFenced) and unbroken
-                await self._back_off(error, in_a_row, _FENCED_BACK_OFF if fenced_as_owner else None)
+                await self._back_off(error, _FENCED_BACK_OFF if fenced_as_owner else streak.back_off())
 
     def _serve(self, engine: Engine) -> None:
         # What failed at its first commit opens as well as ever: that is no recovery.
@@ -146,9 +167,7 @@ class Supervisor:
         self._failed("halted")
         log.error("partition_halted", partition=self.number, why=why)
 
-    async def _back_off(self, error: Exception, in_a_row: int, fixed: float | None) -> None:
-        longest = min(_LONGEST_BACK_OFF, 0.1 * 2 ** min(in_a_row, 10))
-        delay = fixed if fixed is not None else longest * random.uniform(0.5, 1.0)
+    async def _back_off(self, error: Exception, delay: float) -> None:
         description = _describe(error)
         if self._said != description:  # one line for each change, however long brokers stay away
             log.warning("partition_in_doubt", partition=self.number, why=description, reopening_in_s=round(delay, 2))

@@ -75,6 +75,27 @@ def test_a_state_topic_made_anew_is_no_new_beginning(system: System) -> None:
     assert system.executions() == before
 
 
+def test_a_ledger_behind_a_strangers_open_transaction_is_waited_for_and_nothing_is_done_again(system: System) -> None:
+    worker = system.start_ready_worker()
+    stranger = Producer({"bootstrap.servers": system.bootstrap, "transactional.id": f"stranger-{system.topics.state}"})
+    stranger.init_transactions(_TIMEOUT)
+    stranger.begin_transaction()
+    for partition in range(_PARTITIONS):
+        stranger.produce(system.topics.state, key=b"key", value=b"value", partition=partition)
+    assert stranger.flush(_TIMEOUT) == 0
+    requests = [request(terminal) for terminal in terminals(24)]
+    system.send(requests)
+    system.outcomes_of(requests)
+    worker.kill()
+    heir = system.start_worker()
+    until(lambda: _waits_for_a_transaction(heir), _TIMEOUT, lambda: str(heir.get("/status")))
+    stranger.abort_transaction(_TIMEOUT)
+    heir.wait_until_ready()
+    requests += [request(terminal) for terminal in terminals(24)]
+    system.send(requests[24:])
+    assert_promises_kept(requests, system.outcomes_of(requests))
+
+
 def test_requests_that_retention_took_are_said_to_be_lost_and_work_goes_on(system: System) -> None:
     _finish_some(system)
     taken = [request(terminal) for terminal in terminals(24)]
@@ -132,6 +153,12 @@ def _halted(worker: WorkerProcess, partitions: set[int]) -> dict[int, str]:
         return {number: shown[number]["error"] for number in partitions}
 
     return until(halted, _TIMEOUT, lambda: str(worker.get("/status")))
+
+
+def _waits_for_a_transaction(worker: WorkerProcess) -> bool:
+    status = worker.get("/status")
+    shown = status["partitions"] if status else []
+    return len(shown) == _PARTITIONS and all("transaction open" in (one["error"] or "") for one in shown)
 
 
 def _partition(key: bytes | None) -> int:

@@ -137,6 +137,9 @@ class SimulatedConsumer:
     def last_stable_offset(self, tp: TopicPartition) -> int:
         return self._link.broker.logs[tp].stable_end
 
+    def highwater(self, tp: TopicPartition) -> int:
+        return len(self._link.broker.logs[tp].records)
+
     async def beginning_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         logs = self._link.broker.logs
         starts: dict[TopicPartition, int] = await self._link.network.ask(lambda: {tp: logs[tp].start for tp in tps})

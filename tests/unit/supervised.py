@@ -13,7 +13,7 @@ class Life:
     """One engine, as the supervisor sees it. It runs until the test ends it."""
 
     def __init__(self) -> None:
-        self.has_committed = self.unbroken = False
+        self.progressed = self.unbroken = False
         self.told: list[str] = []
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -10,6 +10,7 @@ import pytest
 
 import worker
 from worker import Settings, SettingsError, StartError, Worker, load_settings
+from worker.runtime import Runtime
 
 ENVIRONMENT = {
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
@@ -46,6 +47,21 @@ async def test_a_start_that_is_cancelled_leaves_nothing_running() -> None:
     start = asyncio.create_task(Worker(load_settings(ENVIRONMENT)).start())
     await asyncio.sleep(0)
     start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_a_start_that_is_cancelled_as_it_succeeds_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As a timeout around it may: nobody then has a worker to stop.
+    async def verified_and_cancelled(runtime: Runtime) -> bool:
+        await asyncio.sleep(0)
+        start.cancel()
+        return True
+
+    monkeypatch.setattr(Runtime, "_verify_topics", verified_and_cancelled)
+    tasks = asyncio.all_tasks()
+    start = asyncio.create_task(Worker(load_settings({**ENVIRONMENT, "WORKER_SHUTDOWN_TIMEOUT": "1s"})).start())
     with pytest.raises(asyncio.CancelledError):
         await start
     assert asyncio.all_tasks() == tasks

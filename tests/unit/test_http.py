@@ -7,6 +7,7 @@ import hashlib
 import logging
 import re
 import signal
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -185,6 +186,53 @@ async def test_it_stops_in_time_whoever_holds_a_connection(view: Shown, request_
                     received += len(chunk)
             assert received < 2**25
     finally:
+        writer.close()
+
+
+async def test_whoever_holds_connections_and_asks_nothing_uses_up_neither_probes_nor_sockets(
+    view: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.http.server._MOST_CONNECTIONS", 3)
+    server = Server("127.0.0.1", 0, view)
+    await server.start()
+    async with contextlib.AsyncExitStack() as closing, asyncio.timeout(5):
+        closing.push_async_callback(server.stop, 1)
+        held = []
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            closing.callback(writer.close)
+            held.append((reader, writer))
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+                assert (await client.get("/livez")).status_code == 200
+        assert await held[0][0].read() == b"", "the oldest gives way"
+        reader, writer = held[-1]
+        writer.write(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_head_without_end_is_refused(client: httpx.AsyncClient) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+    try:
+        async with asyncio.timeout(5):
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"x: y\r\n" * 50_000)
+            with contextlib.suppress(ConnectionError):
+                assert (await reader.read()).startswith(b"HTTP/1.1 400")
+    finally:
+        writer.close()
+
+
+async def test_a_pipeline_is_taken_in_no_faster_than_it_is_answered(client: httpx.AsyncClient) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+    asked = 2_000
+    tracemalloc.start()
+    try:
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n" * asked)
+        async with asyncio.timeout(30):
+            for _ in range(asked):
+                await reader.readuntil(b"the loop moves\n")
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
         writer.close()
 
 

@@ -120,7 +120,7 @@ async def test_what_fails_at_its_first_commit_is_said_once_and_its_opening_is_no
     last = await world.life(2 * HALTS_AFTER)
     assert [line["event"] for line in logs] == ["partition_in_doubt"]
     assert "Write on topic 'outcomes'" in logs[0]["why"]
-    last.has_committed = True
+    last.progressed = True
     last.fail(NotAllowedError("Write on topic 'outcomes'"))  # taken away once more
     await world.life(2 * HALTS_AFTER + 1)
     assert [line["event"] for line in logs] == ["partition_in_doubt", "partition_in_doubt", "partition_recovered"]
@@ -177,10 +177,20 @@ async def test_what_the_brokers_refuse_for_good_halts(world: World) -> None:
 async def test_a_commit_between_failures_starts_the_count_afresh(world: World, waits: Waits) -> None:
     for number in range(1, 2 * HALTS_AFTER):
         life = await world.life(number)
-        life.has_committed = number % (HALTS_AFTER - 1) == 0
+        life.progressed = number % (HALTS_AFTER - 1) == 0
         life.fail(KeyError())
     await world.life(2 * HALTS_AFTER)
     assert waits[HALTS_AFTER - 2] <= 0.2  # and the back-off
+
+
+async def test_a_commit_starts_the_count_afresh_whatever_failed_after_it(world: World) -> None:
+    for number in range(1, HALTS_AFTER):
+        (await world.life(number)).fail(KeyError())
+    life = await world.life(HALTS_AFTER)
+    life.progressed = True
+    life.fail(ConnectionError())
+    (await world.life(HALTS_AFTER + 1)).fail(KeyError())
+    await world.life(HALTS_AFTER + 2)
 
 
 async def test_failures_without_a_commit_halt_an_engine_that_opens_each_time(world: World) -> None:

@@ -28,7 +28,7 @@ class TopicReader:
         self._partitions = partitions
 
     async def batches(self, *, follow: bool) -> AsyncIterator[list[ConsumerRecord]]:
-        """Records in the order of their partitions: those that were there when it was asked, or for ever.
+        """Records in the order of their partitions: at least those that were there when it was asked, or for ever.
 
         Raises KafkaError, and TimeoutError when there are records and none of them comes.
         """

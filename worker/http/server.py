@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any, Protocol
 
 import orjson
@@ -12,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from worker.http import page
 
@@ -21,7 +24,7 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-# Probes, a scrape and some people at once. More get 503, so that nobody can use up the worker's sockets.
+# Probes, a scrape and some people at once.
 _MOST_CONNECTIONS = 256
 
 
@@ -58,6 +61,19 @@ class _Uvicorn(uvicorn.Server):
         self.up.set()
 
 
+class _Connection(H11Protocol):
+    """h11, since httptools takes in headers without end, and a pipeline of requests faster than it answers them."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.made_at = time.monotonic()
+        super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            # The oldest gives way: whoever holds connections and asks nothing uses up neither sockets nor probes.
+            oldest = min(self.connections, key=attrgetter("made_at"))
+            self.connections.discard(oldest)
+            oldest.transport.abort()
+
+
 class Server:
     """Serves a view on `host` and `port` (0: any free one). GET and HEAD only, nothing changes the worker."""
 
@@ -79,14 +95,13 @@ class Server:
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
             _application(self._view),
-            http="httptools",
+            http=_Connection,
             log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_MOST_CONNECTIONS,
         )
         self._uvicorn = _Uvicorn(config)
         self._task = asyncio.create_task(self._uvicorn.serve([listener]), name="http-server")

@@ -94,7 +94,7 @@ class NotAllowedError(KafkaError):  # type: ignore[misc]
 
 @contextmanager
 def naming(operation: str) -> Iterator[None]:
-    """Makes a NotAllowedError of the refusal of a topic, a group or a transactional id. Of topics, `operation` is."""
+    """Makes a refusal a NotAllowedError: of `operation` on a topic, Read on a group, Write on a transactional id."""
     try:
         yield
     except KafkaError as error:

@@ -2,7 +2,7 @@
 
 aiokafka rebalances eagerly: every partition is revoked and assigned anew, losing its position and pause flag, also
 those that stay. So what a partition needs from the consumer is derived, never remembered: `_steer` compares what the
-consumer does with what the supervisor can take, and is called whenever either may have changed.
+consumer does with what the engine can take, and is called whenever either may have changed.
 """
 
 import asyncio

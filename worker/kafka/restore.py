@@ -105,8 +105,9 @@ async def _read(consumer: Any, tp: TopicPartition, replay: Replay) -> int:
     at = first
     loop = asyncio.get_running_loop()
     progressed = loop.time()
-    # Until the position, not until "no more records": control markers and compacted gaps hold no records.
-    while at < end:
+    # Until the position, not until "no more records": control markers and compacted gaps hold no records. And one fetch
+    # at least, which tells how much there is.
+    while at < end or consumer.highwater(tp) is None:
         batches = await consumer.getmany(tp, timeout_ms=200, max_records=_AT_ONCE)
         for record in batches.get(tp, ()):
             replay.add(record.key, record.value)
@@ -116,6 +117,12 @@ async def _read(consumer: Any, tp: TopicPartition, replay: Replay) -> int:
             at, progressed = reached, loop.time()
         elif loop.time() - progressed > _STALLED:
             raise TimeoutError(f"the ledger of partition {tp.partition} could not be read past offset {at} of {end}")
+    if consumer.highwater(tp) > end:
+        # Ours ended with our producer's start. A stranger's hides what we have committed behind it, and would do again.
+        raise TimeoutError(
+            f"the ledger of partition {tp.partition} can be read up to offset {end} of {consumer.highwater(tp)}: "
+            f"something else has a transaction open on {tp.topic!r}"
+        )
     return end
 
 

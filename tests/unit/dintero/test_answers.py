@@ -7,8 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.dintero.support import entry, operation
-from worker.dintero.answers import MAX_MESSAGE, MAX_OPERATION, MAX_RETRY_AFTER, read_create, read_poll, retry_after
+from worker.dintero.answers import (
+    MAX_LISTED,
+    MAX_MESSAGE,
+    MAX_OPERATION,
+    MAX_RETRY_AFTER,
+    read_create,
+    read_poll,
+    retry_after,
+)
 from worker.domain.answer import Verdict
+from worker.domain.outcome import OutcomeType, about
+from worker.kafka.outcomes import encode_outcome
 
 NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC).timestamp()
 
@@ -99,13 +109,31 @@ def test_an_empty_array_is_an_answer_and_a_page_is_none() -> None:
 # The last is short as the API writes it, and four times as long as it would be written again.
 @pytest.mark.parametrize(
     "too_much",
-    [b"[" * 150 + b"]" * 150, b'"' + b"x" * MAX_OPERATION + b'"', b"[" + b"1e15," * (MAX_OPERATION // 6) + b"0]"],
+    [b"[" * 300 + b"]" * 300, b'"' + b"x" * MAX_OPERATION + b'"', b"[" + b"1e15," * (MAX_OPERATION // 6) + b"0]"],
 )
 def test_an_operation_that_could_not_be_published_is_not_taken(too_much: bytes) -> None:
     ours = entry(operation_id="op-1")
     body = orjson.dumps(operation(ours))[:-1] + b',"result":' + too_much + b"}"
     assert read_create(ours, 200, {}, body).verdict is Verdict.UNKNOWN
     assert read_poll(ours, 200, {}, b"[" + body + b"]").verdict is Verdict.NOTHING
+
+
+def test_an_operation_that_is_taken_can_be_published_however_deep_it_is() -> None:
+    ours, taken = entry(operation_id="op-1"), set()
+    for levels in range(200, 300):
+        result = b"[" * levels + b"]" * levels
+        answer = read_create(ours, 200, {}, orjson.dumps(operation(ours))[:-1] + b',"result":' + result + b"}")
+        if answer.operation:
+            event = about(ours.request, OutcomeType.COMPLETED, 0, answer.operation, "op-1")
+            encode_outcome(event, source="/s", traceparent=None, tracestate=None)
+        taken.add(answer.verdict)
+    assert taken == {Verdict.OPERATION, Verdict.UNKNOWN}
+
+
+@pytest.mark.parametrize(("before", "verdict"), [(MAX_LISTED - 1, Verdict.OPERATION), (MAX_LISTED, Verdict.NOTHING)])
+def test_of_a_list_without_end_only_the_beginning_is_looked_at(before: int, verdict: Verdict) -> None:
+    ours = entry(operation_id="op-1")
+    assert read_poll(ours, 200, {}, orjson.dumps([{}] * before + [operation(ours)])).verdict is verdict
 
 
 @given(

@@ -25,10 +25,11 @@ GROUP = "group"
 
 
 class Log:
-    """One partition: offsets from `first` to `end`, of which only some hold a record."""
+    """One partition: offsets from `first` to `end`, of which only some hold a record; `hidden` ones follow."""
 
     def __init__(self, first: int = 0, end: int = 0) -> None:
         self.first, self.end = first, end
+        self.hidden = 0
         self.records: dict[int, Any] = {}
 
     def write(self, key: bytes | None, value: bytes | None, timestamp: int = 0) -> None:
@@ -66,6 +67,7 @@ class Client:
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
         self._at: dict[TopicPartition, int] = {}
+        self._fetched: set[TopicPartition] = set()
         self.stopped = False
 
     async def start(self) -> None: ...
@@ -93,10 +95,16 @@ class Client:
         at = self._at[tp]
         if self._kafka.stuck:
             return {}
+        self._fetched.add(tp)
         self._at[tp] = min(at + min(max_records, self._kafka.at_once), self._kafka.logs[tp].end)
         found = [self._kafka.logs[tp].records.get(offset) for offset in range(at, self._at[tp])]
         self._kafka.given += len(found)
         return {tp: list(filter(None, found))}
+
+    def highwater(self, tp: TopicPartition) -> int | None:
+        """Brokers tell it with what they give."""
+        log = self._kafka.logs[tp]
+        return log.end + log.hidden if tp in self._fetched else None
 
     async def getone(self, tp: TopicPartition) -> Any:
         later = [found for offset, found in self._kafka.logs[tp].records.items() if offset >= self._at[tp]]
@@ -240,6 +248,19 @@ async def test_brokers_that_give_nothing_are_given_up_and_not_waited_for(
     kafka.stuck = True
     with pytest.raises(TimeoutError, match="past offset 0 of 2"):
         await kafka.restore()
+
+
+@pytest.mark.parametrize("visible", [False, True])
+async def test_a_ledger_behind_a_strangers_open_transaction_is_not_taken_for_whole(kafka: Kafka, visible: bool) -> None:
+    # Taken for whole, all that was committed behind it would be done and published once more.
+    if visible:
+        kafka.ledger(Position(0))
+    kafka.logs[STATE].hidden = 3
+    end = kafka.logs[STATE].end
+    with pytest.raises(TimeoutError, match=rf"offset {end} of {end + 3}: .* transaction open on 'state'"):
+        await kafka.restore()
+    kafka.logs[STATE].hidden = 0
+    assert (await kafka.restore()).position == Position(0)
 
 
 async def test_every_client_is_stopped_whatever_happens(kafka: Kafka) -> None:
