@@ -157,6 +157,7 @@ LEDGER_POSITION = Example(
         "last_offset": 1041,
         "last_timestamp": 1767304800000,
         "time": 1767304800412,
+        "unfinished": 1,
     },
 )
 LEDGER_ENTRY = Example(

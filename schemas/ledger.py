@@ -57,6 +57,9 @@ class LedgerPosition(Frozen):
     last_offset: Offset | None = Field(description="Of the record before it; null while there was none.")
     last_timestamp: int | None = Field(description="Of the record before it; null while there was none.")
     time: Milliseconds = Field(description="The newest time the ledger knows.")
+    unfinished: int | None = Field(
+        default=None, ge=0, description="How many unfinished requests stand beside it; absent where nobody can know."
+    )
 
 
 LedgerRecord = Annotated[LedgerEntry | LedgerFinished, Field(discriminator="state")] | LedgerPosition

@@ -69,6 +69,8 @@ class StubTransport(Transport):
 
 
 class StubProducer(Producer):
+    atomic = True
+
     def __init__(self) -> None:
         self.writes = 0
 

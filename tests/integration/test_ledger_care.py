@@ -96,6 +96,25 @@ def test_a_ledger_behind_a_strangers_open_transaction_is_waited_for_and_nothing_
     assert_promises_kept(requests, system.outcomes_of(requests))
 
 
+def test_a_state_topic_made_anew_under_a_worker_is_not_taken_for_whole_by_the_next(system: System) -> None:
+    worker = system.start_ready_worker()
+    system.simulator.change({"completion_min": 600.0, "completion_max": 600.0})
+    lost = [request(terminal) for terminal in terminals(24)]
+    system.send(lost)
+    until(lambda: _pending(worker) == len(lost), _TIMEOUT)
+    _make_anew(system, system.topics.state, {"cleanup.policy": "compact"})
+    system.simulator.change({"completion_min": 0.05, "completion_max": 0.2})
+    later = [request(terminal) for terminal in terminals(48)[24:]]
+    assert (
+        {_partition(sent.key) for sent in lost} == {_partition(sent.key) for sent in later} == set(range(_PARTITIONS))
+    )
+    system.send(later)
+    system.outcomes_of(later)
+    worker.kill()
+    errors = _halted(system.start_worker(), set(range(_PARTITIONS)))
+    assert all("made anew or has lost records" in error and "state reset" in error for error in errors.values())
+
+
 def test_requests_that_retention_took_are_said_to_be_lost_and_work_goes_on(system: System) -> None:
     _finish_some(system)
     taken = [request(terminal) for terminal in terminals(24)]
@@ -159,6 +178,11 @@ def _waits_for_a_transaction(worker: WorkerProcess) -> bool:
     status = worker.get("/status")
     shown = status["partitions"] if status else []
     return len(shown) == _PARTITIONS and all("transaction open" in (one["error"] or "") for one in shown)
+
+
+def _pending(worker: WorkerProcess) -> int:
+    status = worker.get("/status")
+    return sum(partition["pending"] for partition in status["partitions"]) if status else 0
 
 
 def _partition(key: bytes | None) -> int:

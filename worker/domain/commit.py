@@ -16,13 +16,15 @@ class Position:
     """The next input offset not yet in the ledger, and the record it stands behind.
 
     `last_offset` and `last_timestamp` let a restore see that the topic was recreated under us;
-    `time` is the newest time the ledger knows, below which no clock of a later owner may start.
+    `time` is the newest time the ledger knows, below which no clock of a later owner may start; `unfinished` is how
+    many entries it holds beside this record, so that a restore sees when some are gone. None where nobody can know.
     """
 
     offset: int
     last_offset: int | None = None
     last_timestamp: int | None = None
     time: int = 0
+    unfinished: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ class Partition:
         at = self._position
         forgotten = list(self._finished.forget(now - self._policy.dedupe_window, _FORGET_AT_ONCE))
         self._timers.compact(self._entries.values(), len(self._entries))
-        return gathered.commit(Position(at.offset, at.last_offset, at.last_timestamp, now), forgotten)
+        return gathered.commit(Position(at.offset, at.last_offset, at.last_timestamp, now, self.backlog), forgotten)
 
     def committed(self, commit: Commit, now: int) -> None:
         """The commit is durable: what it allows may begin."""

@@ -1,6 +1,7 @@
 """Commits of one partition: from what the partition gathered to records on Kafka."""
 
 import time
+from dataclasses import replace
 
 from worker.domain.commit import Commit
 from worker.kafka import dead_letter, ledger, outcomes
@@ -39,6 +40,9 @@ class LedgerCommitter:
         """Encodes before the first await: what the commit names may change afterwards."""
         spans: list[Span] = []
         events = self._outcomes(commit, spans) + self._dead_letters(commit)
+        if not self._producer.atomic:
+            # A crash can cut such a write, and then another number of entries stands beside the position.
+            commit = replace(commit, position=replace(commit.position, unfinished=None))
         records = ledger.encode(commit, group=self._group, topic=self._topics.requests)
         entries = [Message(self._topics.state, key, value, partition=self._partition) for key, value in records]
         error: str | None = "not_published"

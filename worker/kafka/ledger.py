@@ -98,17 +98,18 @@ def _ended_value(ended: Ended) -> bytes:
 
 
 def _position_value(position: Position, group: str, topic: str) -> bytes:
-    return orjson.dumps(
-        {
-            "v": VERSION,
-            "group": group,
-            "topic": topic,
-            "offset": position.offset,
-            "last_offset": position.last_offset,
-            "last_timestamp": position.last_timestamp,
-            "time": position.time,
-        }
-    )
+    members = {
+        "v": VERSION,
+        "group": group,
+        "topic": topic,
+        "offset": position.offset,
+        "last_offset": position.last_offset,
+        "last_timestamp": position.last_timestamp,
+        "time": position.time,
+    }
+    if position.unfinished is not None:
+        members["unfinished"] = position.unfinished
+    return orjson.dumps(members)
 
 
 class Replay:
@@ -137,7 +138,7 @@ class Replay:
     def decode(self) -> Iterator[None]:
         """Decode what was added, in steps short enough for an event loop, and drop it: it is never in memory twice.
 
-        Raises LedgerRefusedError for a ledger of another group or topic, or of a newer version than this.
+        Raises LedgerRefusedError for a ledger of another group or topic, of a newer version, or with entries missing.
         """
         size = 0
         for key in list(self._values):
@@ -151,6 +152,12 @@ class Replay:
             if size >= _STEP_BYTES:
                 size = 0
                 yield
+        unfinished = self.position.unfinished if self.position else None
+        if unfinished is not None and unfinished != len(self.entries):
+            raise LedgerRefusedError(
+                f"the state topic holds {len(self.entries)} unfinished requests where {unfinished} were written: it "
+                f"was made anew or has lost records; restore that topic, or use `terminal-worker state reset`"
+            )
 
     def _decode(self, key: bytes, members: dict[str, Any]) -> None:
         if key.translate(_TO_SHAPE) == _KEY_SHAPE:
@@ -170,7 +177,8 @@ class Replay:
                 f"the state topic belongs to group {owner[0]!r} and topic {owner[1]!r}, not to {self._group!r} and "
                 f"{self._topic!r}: give this worker a state topic of its own (KAFKA_STATE_TOPIC)"
             )
-        return Position(members["offset"], members["last_offset"], members["last_timestamp"], members["time"])
+        offset, time = members["offset"], members["time"]
+        return Position(offset, members["last_offset"], members["last_timestamp"], time, members.get("unfinished"))
 
 
 def _members(value: bytes) -> dict[str, Any]:

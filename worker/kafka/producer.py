@@ -48,6 +48,9 @@ class Message(NamedTuple):
 class Producer(ABC):
     """Starts, writes and ends within bounded time. Raises KafkaError, or TimeoutError."""
 
+    atomic: bool
+    """A write is durable whole or not at all."""
+
     def __init__(self, connection: Connection, **options: Any) -> None:
         self._producer = AIOKafkaProducer(
             **connection.options(),
@@ -72,6 +75,8 @@ class Producer(ABC):
 class TransactionalProducer(Producer):
     """One transaction for each write. Starting it fences every earlier producer of the same id."""
 
+    atomic = True
+
     def __init__(self, connection: Connection, transactional_id: str) -> None:
         super().__init__(connection, transactional_id=transactional_id, transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS)
 
@@ -89,6 +94,8 @@ class TransactionalProducer(Producer):
 
 class PlainProducer(Producer):
     """For brokers without transactions: events first, then the ledger, so that a crash repeats and never loses."""
+
+    atomic = False
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, acks="all")

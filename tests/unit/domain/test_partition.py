@@ -353,6 +353,20 @@ def test_the_position_is_written_even_when_nothing_else_is() -> None:
     assert driver.commit(prove=True) is not None
 
 
+def test_the_position_tells_how_many_entries_the_ledger_holds_with_it() -> None:
+    driver = Driver()
+    first = driver.creating(request())
+    driver.accept(request("m-2", offset=1))
+    driver.accept(invalid("m-3", offset=2))
+    commit = driver.commit()
+    assert commit is not None
+    assert commit.position.unfinished == 2
+    driver.partition.answered(first, REFUSED, driver.now)
+    commit = driver.commit()
+    assert commit is not None
+    assert commit.position.unfinished == 1
+
+
 def test_a_full_partition_says_so_until_something_finishes() -> None:
     driver = Driver(Policy(backlog_limit=2))
     first = driver.creating(request("m-0"))

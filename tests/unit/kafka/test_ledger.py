@@ -57,7 +57,7 @@ _ended = st.builds(
     Ended, st.uuids().map(str), st.binary(min_size=16, max_size=16).map(bytes.hex), _text, finished_at=_time
 )
 _offset = st.integers(0, 2**63 - 1)
-_positions = st.builds(Position, _offset, st.none() | _offset, st.none() | st.integers(-1, 2**62), _time)
+_positions = st.builds(Position, _offset, st.none() | _offset, st.none() | st.integers(-1, 2**62), _time, st.none())
 
 
 def encoded(commit: Commit, group: str = GROUP, topic: str = TOPIC) -> list[LedgerRecord]:
@@ -236,7 +236,7 @@ def test_the_ledger_of_another_group_or_topic_is_refused_with_the_way_out(group:
 def test_names_in_the_ledger_never_change() -> None:
     # A ledger written by yesterday's worker must be read by today's.
     entry = Entry(request(1), State.PENDING, creating_at=1, pending_at=2, operation_id="op")
-    records = dict(encoded(Commit(Position(9, 8, 7, 6), entries=[entry], ended=[Ended(KEY, "cd" * 16, "m", 3)])))
+    records = dict(encoded(Commit(Position(9, 8, 7, 6, 1), entries=[entry], ended=[Ended(KEY, "cd" * 16, "m", 3)])))
     assert orjson.loads(records[entry.request.key.encode()] or b"") == {
         "v": 1,
         "state": "pending",
@@ -266,4 +266,5 @@ def test_names_in_the_ledger_never_change() -> None:
         "last_offset": 8,
         "last_timestamp": 7,
         "time": 6,
+        "unfinished": 1,
     }

@@ -198,6 +198,19 @@ async def test_a_gap_where_the_last_record_was_is_refused(kafka: Kafka) -> None:
         await kafka.restore()
 
 
+async def test_a_ledger_that_lost_entries_is_refused_rather_than_taken_for_whole(kafka: Kafka) -> None:
+    # Made anew under its worker, cleaned by time instead of compacted, cut: what was pending would never end.
+    kafka.logs[REQUESTS] = Log(0, 2)
+    kafka.ledger(Position(1, unfinished=1), entry(0))
+    kafka.ledger(Position(2, unfinished=2), entry(1))
+    assert len((await kafka.restore()).entries) == 2
+    kafka.logs[STATE].first = 3
+    with pytest.raises(
+        LedgerRefusedError, match=r"holds 1 unfinished requests where 2 .* `terminal-worker state reset`"
+    ):
+        await kafka.restore()
+
+
 @pytest.mark.parametrize(("first", "begins", "lost"), [(5, 5, 0), (6, 6, 1), (9, 9, 4)])
 async def test_what_retention_took_is_counted_and_work_goes_on(
     kafka: Kafka, first: int, begins: int, lost: int

@@ -46,7 +46,7 @@ def written(commit: Commit) -> list[dict[str, Any]]:
     [
         (schemas.LedgerEntry, Commit(Position(1042), entries=[ENTRY])),
         (schemas.LedgerFinished, Commit(Position(1042), ended=[ENDED])),
-        (schemas.LedgerPosition, Commit(Position(1042, 1041, 1_767_304_800_000, 1_767_304_800_412))),
+        (schemas.LedgerPosition, Commit(Position(1042, 1041, 1_767_304_800_000, 1_767_304_800_412, 1))),
     ],
 )
 def test_a_record_has_the_members_of_its_model_and_no_others(model: type[BaseModel], commit: Commit) -> None:
