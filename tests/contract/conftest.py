@@ -13,8 +13,11 @@ from worker.simulator.server import serve
 from worker.simulator.settings import Settings
 
 Build = Callable[..., Transport]
-CallerTo = Callable[[str], AbstractAsyncContextManager[Caller]]
+CallerTo = Callable[..., AbstractAsyncContextManager[Caller]]
 Simulate = Callable[[Settings], AbstractAsyncContextManager[str]]
+
+# Seconds for an answer that comes: a machine may stand still for some. And for one that never does.
+PATIENCE, SILENCE = 30.0, 3.0
 
 
 @pytest.fixture(params=["pyreqwest", "httpx"])
@@ -23,7 +26,8 @@ async def build(request: pytest.FixtureRequest) -> AsyncIterator[Build]:
     built: list[Transport] = []
 
     def build(**options: Any) -> Transport:
-        built.append(build_transport(request.param, **{"request_timeout": 3.0, "connect_timeout": 3.0} | options))
+        patient = {"request_timeout": PATIENCE, "connect_timeout": PATIENCE}
+        built.append(build_transport(request.param, **patient | options))
         return built[-1]
 
     yield build
@@ -37,12 +41,13 @@ def transport(build: Build) -> Transport:
 
 
 @pytest.fixture
-def caller_to(transport: Transport) -> CallerTo:
+def caller_to(build: Build) -> CallerTo:
     """A caller of the API at an address."""
 
     @asynccontextmanager
-    async def caller_to(url: str) -> AsyncIterator[Caller]:
-        caller = Caller(transport, base_url=url)
+    async def caller_to(url: str, request_timeout: float = PATIENCE) -> AsyncIterator[Caller]:
+        transport = build(request_timeout=request_timeout)
+        caller = Caller(transport, base_url=url, request_timeout=request_timeout)
         try:
             yield caller
         finally:
@@ -60,7 +65,7 @@ def simulate() -> Simulate:
         ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         serving = asyncio.create_task(serve("127.0.0.1", 0, settings, ready.set_result, seed=1))
         try:
-            yield f"http://127.0.0.1:{await asyncio.wait_for(ready, 5)}"
+            yield f"http://127.0.0.1:{await asyncio.wait_for(ready, PATIENCE)}"
         finally:
             serving.cancel()
             await asyncio.wait([serving])

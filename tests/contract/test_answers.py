@@ -5,7 +5,7 @@ import socket
 import orjson
 import pytest
 
-from tests.contract.conftest import CallerTo
+from tests.contract.conftest import PATIENCE, SILENCE, CallerTo
 from tests.contract.scripted import CUT, response, scripted
 from tests.unit.dintero.support import entry, operation
 from worker.dintero.transport import MAX_BODY
@@ -47,11 +47,12 @@ ROWS = {
 @pytest.mark.parametrize("row", ROWS)
 async def test_the_meaning_of_an_answer(caller_to: CallerTo, row: str) -> None:
     script, to_create, to_poll = ROWS[row]
+    request_timeout = SILENCE if script is None else PATIENCE
     async with scripted(script) as server:
         # One caller each: the first answer may open the circuit.
-        async with caller_to(server.url) as caller:
+        async with caller_to(server.url, request_timeout) as caller:
             create = await caller.create(entry())
-        async with caller_to(server.url) as caller:
+        async with caller_to(server.url, request_timeout) as caller:
             poll = await caller.poll(entry(operation_id="op-1"))
     assert (create.verdict, poll.verdict) == (to_create, to_poll), (create, poll)
     assert len(server.requests) == (4 if row == "unauthorized" else 2)

@@ -15,7 +15,7 @@ import httpx, uvloop
 from worker.dintero.transport import build_transport
 
 async def main():
-    transport = build_transport("pyreqwest", request_timeout=5)
+    transport = build_transport("pyreqwest", request_timeout=60)
     request = httpx.Request("GET", sys.argv[1], stream=httpx.ByteStream(b""))
     assert (await transport.handle_async_request(request)).status_code == 200
     await transport.aclose()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.contract.conftest import Simulate
-from tests.support.loop_watch import watched
+from tests.support.loop_watch import LoopWatch, held_nowhere, watched
 from tests.unit.dintero.support import ACCOUNT, Caller, entry
 from worker.dintero.call import CallKind
 from worker.dintero.transport import build_transport
@@ -19,7 +19,7 @@ LONGEST = 0.02
 
 
 async def test_the_watch_sees_a_step_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    with watched(monkeypatch) as watch:
+    with watched(monkeypatch, LoopWatch()) as watch:
         asyncio.get_running_loop().call_soon(_spin, 2 * LONGEST)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -27,32 +27,50 @@ async def test_the_watch_sees_a_step_that_takes_long(monkeypatch: pytest.MonkeyP
     assert "_spin" in watch.what
 
 
-@pytest.mark.parametrize("load", ["creates", "polls"])
+async def test_what_takes_long_now_and_then_is_looked_at_again_and_what_always_does_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hold(*times: float) -> None:
+        left = iter(times)
+        for watch in held_nowhere(monkeypatch, LONGEST):
+            with watch:
+                asyncio.get_running_loop().call_soon(_spin, next(left))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        assert list(left) == []
+
+    await hold(2 * LONGEST, 0)
+    with pytest.raises(pytest.fail.Exception, match="_spin"):
+        await hold(*[2 * LONGEST] * 5)
+
+
+@pytest.mark.parametrize("kind", CallKind)
 async def test_two_thousand_calls_hold_the_loop_nowhere(
-    simulate: Simulate, monkeypatch: pytest.MonkeyPatch, load: str
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch, kind: CallKind
 ) -> None:
     async with simulate(Settings(completion_min=0, completion_max=0)) as url, calling(url) as caller:
-        entries = [entry(f"{ACCOUNT}-T{number:04}") for number in range(2_000 if load == "creates" else 1)]
-        with watched(monkeypatch) as watch:
-            answers = await asyncio.gather(*(caller.submit(CallKind.CREATE, each) for each in entries))
-        if load == "polls":
-            assert answers[0].operation is not None
-            entries[0].operation_id = answers[0].operation.id
-            with watched(monkeypatch) as watch:
-                answers = await asyncio.gather(*(caller.submit(CallKind.POLL, entries[0]) for _ in range(2_000)))
-    assert {answer.verdict for answer in answers} == {Verdict.OPERATION}
-    assert watch.longest < LONGEST, watch.what
+        polled = entry()
+        operation = (await caller.create(polled)).operation
+        assert operation is not None
+        polled.operation_id = operation.id
+        for watch in held_nowhere(monkeypatch, LONGEST):
+            created = [entry(f"{ACCOUNT}-T{number:04}") for number in range(2_000)]
+            with watch:
+                asked = created if kind is CallKind.CREATE else [polled] * 2_000
+                answers = await asyncio.gather(*(caller.submit(kind, each) for each in asked))
+            assert {answer.verdict for answer in answers} == {Verdict.OPERATION}
 
 
 async def test_ten_thousand_waiting_calls_of_an_api_that_goes_down_hold_it_nowhere(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with simulate(Settings(down=True)) as url, calling(url) as caller:
-        waiting = [caller.submit(CallKind.CREATE, entry()) for _ in range(10_000)]
-        with watched(monkeypatch) as watch:
-            answers = await asyncio.gather(*waiting)
-    assert {answer.verdict for answer in answers} == {Verdict.NOT_RUN}
-    assert watch.longest < LONGEST, watch.what
+    async with simulate(Settings(down=True)) as url:
+        for watch in held_nowhere(monkeypatch, LONGEST):
+            async with calling(url) as caller:
+                waiting = [caller.submit(CallKind.CREATE, entry()) for _ in range(10_000)]
+                with watch:
+                    answers = await asyncio.gather(*waiting)
+            assert {answer.verdict for answer in answers} == {Verdict.NOT_RUN}
 
 
 @asynccontextmanager

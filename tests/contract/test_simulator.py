@@ -7,7 +7,7 @@ import httpx
 import orjson
 import pytest
 
-from tests.contract.conftest import CallerTo, Simulate
+from tests.contract.conftest import PATIENCE, SILENCE, CallerTo, Simulate
 from tests.unit.dintero.support import ACCOUNT, BASIC, Caller, entry
 from worker.domain.answer import Answer, Verdict
 from worker.domain.entry import Entry
@@ -17,7 +17,7 @@ QUICK = Settings(completion_min=0, completion_max=0)
 
 
 async def _control(url: str, **changes: object) -> dict[str, Any]:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         if changes:
             (await client.put(f"{url}/_simulator", content=orjson.dumps(changes))).raise_for_status()
         report: dict[str, Any] = (await client.get(f"{url}/_simulator")).json()
@@ -124,7 +124,8 @@ async def test_an_unknown_terminal_is_refused_in_the_apis_words(caller_to: Calle
 async def test_a_fault_is_what_it_says_and_asking_again_runs_it_once(
     caller_to: CallerTo, simulate: Simulate, fault: str, verdict: Verdict, executed: int
 ) -> None:
-    async with simulate(QUICK) as url, caller_to(url) as caller:
+    request_timeout = SILENCE if fault == "hang_rate" else PATIENCE
+    async with simulate(QUICK) as url, caller_to(url, request_timeout) as caller:
         # The token is in hand: the fault is to meet the create.
         await _create(caller, entry(f"{ACCOUNT}-T0001"))
         await _control(url, **{fault: 1})
@@ -145,7 +146,7 @@ async def test_a_missing_scope_opens_the_circuit(caller_to: CallerTo, simulate: 
 
 
 async def test_settings_that_make_no_sense_are_refused_and_change_nothing(simulate: Simulate) -> None:
-    async with simulate(QUICK) as url, httpx.AsyncClient() as client:
+    async with simulate(QUICK) as url, httpx.AsyncClient(timeout=PATIENCE) as client:
         for body in (b'{"dwn":true}', b'{"cut_rate":2}', b'{"cut_rate":0.6,"hang_rate":0.6}', b"[]", b"{"):
             assert (await client.put(f"{url}/_simulator", content=body)).status_code in (400, 422)
         assert (await _ask_for_token(client, url)).status_code == 200
@@ -161,7 +162,7 @@ async def test_settings_in_force_are_shown_and_changed_while_it_runs(simulate: S
 
 
 async def test_stopping_does_not_wait_for_those_who_hang(caller_to: CallerTo, simulate: Simulate) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         async with simulate(QUICK.model_copy(update={"hang_rate": 1})) as url, httpx.AsyncClient() as client:
             hanging = asyncio.create_task(_ask_for_token(client, url))
             while (await _control(url))["requests"] == 0:

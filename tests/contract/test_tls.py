@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.contract.conftest import Build
+from tests.contract.conftest import PATIENCE, Build
 from tests.contract.secure import Authority, offering_http2, secured
 from tests.contract.test_transport import post
 
@@ -37,12 +37,12 @@ async def test_a_server_of_another_name_is_sent_nothing(build: Build, authority:
 async def test_calls_that_hang_keep_no_other_waiting_where_http_2_is_offered(
     build: Build, authority: Authority
 ) -> None:
-    transport = build(ca_file=str(authority.ca_file), request_timeout=10.0)
+    transport = build(ca_file=str(authority.ca_file), request_timeout=2 * PATIENCE)
     async with offering_http2(authority, streams=2) as (port, arrived):
         url = f"https://127.0.0.1:{port}"
         await post(transport, url)
         hanging = [asyncio.create_task(post(transport, url + "/hang")) for _ in range(2)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await arrived.acquire()
             await arrived.acquire()
             answer = await post(transport, url)

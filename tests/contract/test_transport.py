@@ -7,7 +7,7 @@ from typing import Literal
 import httpx
 import pytest
 
-from tests.contract.conftest import Build
+from tests.contract.conftest import PATIENCE, SILENCE, Build
 from tests.contract.scripted import CUT, response, scripted
 from worker.dintero.transport import MAX_BODY, ResponseTooLarge, Transport, build_transport
 
@@ -86,8 +86,9 @@ async def test_a_connection_not_made_in_time_was_not_sent(build: Build) -> None:
     ],
 )
 async def test_after_any_other_error_it_may_have_been(
-    transport: Transport, script: bytes | None, error: type[Exception]
+    build: Build, script: bytes | None, error: type[Exception]
 ) -> None:
+    transport = build(request_timeout=SILENCE if script is None else PATIENCE)
     async with scripted(script) as server:
         with pytest.raises(error) as raised:
             await post(transport, server.url)
@@ -103,7 +104,7 @@ async def test_a_body_at_the_bound_is_given(transport: Transport) -> None:
 
 @pytest.mark.parametrize("name", ["pyreqwest", "httpx"])
 async def test_closing_ends_idle_connections(name: Literal["pyreqwest", "httpx"]) -> None:
-    transport = build_transport(name, request_timeout=5)
+    transport = build_transport(name, request_timeout=PATIENCE)
     ended = asyncio.Event()
 
     async def keep_alive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,7 +114,7 @@ async def test_closing_ends_idle_connections(name: Literal["pyreqwest", "httpx"]
         ended.set()
         writer.close()
 
-    async with await asyncio.start_server(keep_alive, "127.0.0.1", 0) as server, asyncio.timeout(5):
+    async with await asyncio.start_server(keep_alive, "127.0.0.1", 0) as server, asyncio.timeout(PATIENCE):
         await post(transport, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         assert not ended.is_set()
         await transport.aclose()

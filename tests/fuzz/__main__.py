@@ -27,7 +27,7 @@ def main() -> None:
 
     options = [
         f"-max_total_time={seconds}",
-        "-timeout=5",
+        "-timeout=30",
         "-rss_limit_mb=1024",
         "-max_len=16384",
         f"-artifact_prefix={found}/",

@@ -61,7 +61,7 @@ def test_some_seconds_of_coverage_guided_fuzzing_find_nothing(tmp_path: Path) ->
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=_SECONDS + 50,
+        timeout=_SECONDS + 120,
         cwd=Path(__file__).parents[2],
     )
     crashes = [file.read_bytes() for file in tmp_path.iterdir() if file.name.startswith(("crash-", "timeout-", "oom-"))]

@@ -5,8 +5,11 @@ from uuid import uuid4
 import pytest
 
 from tests.support.records import Message
-from tests.support.requests import finals, message_ids, request
+from tests.support.requests import assert_promises_kept, finals, message_ids, request, terminals
 from tests.support.system import System
+from tests.support.waiting import until
+from worker.demo.broker import KafkaBroker
+from worker.kafka import producer as producers
 
 pytestmark = pytest.mark.kafka
 
@@ -64,6 +67,29 @@ def test_a_record_as_large_as_brokers_take_comes_back_cut_and_says_so(system: Sy
     assert letter.key == large.key
 
 
+def test_a_batch_that_rotted_on_its_disk_halts_its_partition_and_the_others_work(
+    system: System, kafka: KafkaBroker
+) -> None:
+    requests = [request(terminal) for terminal in terminals(24)]
+    rotten = next(sent for sent in requests if _partition(sent) == 2)
+    others = [sent for sent in requests if _partition(sent) != 2]
+    assert {_partition(sent) for sent in others} == {0, 1, 3}
+    system.send([rotten])
+    segment = kafka.folder / "data" / f"{system.topics.requests}-2" / f"{0:020}.log"
+    stored = segment.read_bytes()
+    segment.write_bytes(stored[:-1] + bytes([stored[-1] ^ 1]))
+    worker = system.start_worker()
+    system.send(others)
+    assert_promises_kept(others, system.outcomes_of(others))
+
+    def halted() -> str | None:
+        status = worker.get("/status")
+        shown = {partition["partition"]: partition for partition in status["partitions"]} if status else {}
+        return shown[2]["error"] if shown and shown[2]["state"] == "halted" else None
+
+    assert "offset 0 cannot be read" in until(halted, 60.0, lambda: str(worker.get("/status")))
+
+
 def test_an_invalid_request_sent_twice_fails_once(system: System) -> None:
     bad = Message(_TERMINAL, b"{", (("message-id", str(uuid4()).encode()),))
     last = request(_TERMINAL.decode())
@@ -72,6 +98,10 @@ def test_an_invalid_request_sent_twice_fails_once(system: System) -> None:
     outcomes = system.outcomes_of([last])
     assert sum(outcome.json()["status"] == "failed" for outcome in outcomes) == 1
     assert len(system.dead_letters(1)) == 1
+
+
+def _partition(sent: Message) -> int:
+    return producers._partition(sent.key, 4)
 
 
 def _as_it_came(letter: Message) -> Message:

@@ -19,8 +19,9 @@ _PARTITIONS = 4
 _TIMEOUT = 60.0
 # Seen: 0.7 to 1 s, of which 0.2 to 0.5 s without any ledger; on a machine five times as busy 9.4 s.
 _LONGEST_RESTORE = 15.0
-# MiB: 200 and 150 MB. Seen: 137 each.
-_MOST_PENDING, _MOST_STUCK = 190, 143
+# MiB: 200 MB in all; and what is taken in, since how much a worker begins with is the machine's. Seen: 137, and 58 to
+# 66 on top of 75; without a bound on the backlog, 125.
+_MOST_PENDING, _MOST_TAKEN_IN = 190, 95
 
 
 def test_a_partition_that_is_full_is_read_no_further_while_the_others_go_on(system: System) -> None:
@@ -60,14 +61,15 @@ def test_fifty_thousand_pending_operations_are_restored_soon_and_in_little_memor
 
 def test_an_api_that_stands_still_costs_little_memory_and_does_not_keep_a_worker_from_stopping(system: System) -> None:
     worker = system.start_ready_worker(WORKER_SHUTDOWN_TIMEOUT="5s")
+    before = memory_mib(worker)
     system.simulator.pause()
     for first in range(0, 100_000, 25_000):
         system.send([request(f"P11223351-T{number}") for number in range(first, first + 25_000)])
     until(lambda: all(_partition(worker, number).get("paused") for number in range(_PARTITIONS)), _TIMEOUT)
-    print(f"{memory_mib(worker):.0f} MiB")  # noqa: T201 - to be looked at
-    assert memory_mib(worker) < _MOST_STUCK
+    print(f"{before:.0f} MiB, then {memory_mib(worker):.0f}")  # noqa: T201 - to be looked at
+    assert memory_mib(worker) - before < _MOST_TAKEN_IN
     worker.terminate()
-    assert worker.wait(15) == 0
+    assert worker.wait(25) == 0  # with nobody to cut it off, its calls would last 30 s
 
 
 def _full_of_pending(partition: dict[str, int]) -> bool:

@@ -18,8 +18,10 @@ def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(system: System)
     system.simulator.change({"latency": 0.05, "completion_max": 0.5})
     system.send(requests[:75])
     system.outcomes_of(requests[:1])
-    system.send(requests[75:])  # so that some are not done, however long the first one's outcome took to be read
+    system.simulator.pause()  # so that some are not done, however long it takes to come to the kill
+    system.send(requests[75:])
     first.kill()
+    system.simulator.resume()
     assert system.counters()["executions"] < len(requests)
     system.start_worker()
     outcomes = system.outcomes_of(requests)

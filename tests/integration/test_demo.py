@@ -10,7 +10,7 @@ from worker.demo.broker import KafkaBroker
 from worker.demo.load import Kind, kinds, load
 from worker.demo.process import clean_environment
 
-_TIMEOUT = 120
+_TIMEOUT = 300
 
 
 @pytest.mark.kafka

@@ -60,6 +60,7 @@ UNKNOWN_FORMS: tuple[dict[str, Any], ...] = (
 )
 
 ASK = "ask()"  # what the page does every two seconds
+ASK_NO_MORE = "ask().then(() => clearTimeout(next))"  # by itself: from then on only a test does
 ROWS = (
     "(id => [...document.querySelectorAll(`#${id} tbody tr`)].map(row => [...row.cells].map(cell => cell.innerText)))"
 )
@@ -219,6 +220,7 @@ async def test_what_a_screen_reader_needs_is_there(page: Browser) -> None:
 async def test_it_follows_the_worker_and_keeps_what_a_person_has_selected(page: Browser, view: Scripted) -> None:
     select = "getSelection().selectAllChildren(document.querySelector('#failures tbody tr').cells[2].firstChild)"
     await page.evaluate(select)
+    await page.evaluate(ASK_NO_MORE)
     view.shown = {**STATUS, "worker": {**STATUS["worker"], "ready": True}, "partitions": []}
     await page.evaluate(ASK)
     assert await page.evaluate("document.title") == "Ready · pod-7"
@@ -246,6 +248,7 @@ async def test_it_says_when_the_worker_no_longer_answers_and_when_it_does_again(
 
 
 async def test_the_keyboard_pauses_it_and_lets_it_go_on(page: Browser, view: Scripted) -> None:
+    await page.evaluate(ASK_NO_MORE)
     await page.press("Tab")
     assert await page.evaluate("document.activeElement.innerText") == "Pause"
     await page.press("Enter", "\r")
@@ -259,6 +262,7 @@ async def test_the_keyboard_pauses_it_and_lets_it_go_on(page: Browser, view: Scr
 
 
 async def test_an_answer_on_its_way_when_it_is_paused_changes_nothing(page: Browser, view: Scripted) -> None:
+    await page.evaluate(ASK_NO_MORE)
     view.shown = {**STATUS, "worker": {**STATUS["worker"], "host": "other"}}
     await page.evaluate(f"(() => {{ const asked = {ASK}; document.getElementById('pause').click(); return asked }})()")
     assert await page.evaluate("told.textContent.startsWith('paused')")
@@ -266,6 +270,7 @@ async def test_an_answer_on_its_way_when_it_is_paused_changes_nothing(page: Brow
 
 
 async def test_a_status_of_unknown_form_is_shown_as_far_as_it_goes(page: Browser, view: Scripted) -> None:
+    await page.evaluate(ASK_NO_MORE)
     for status in UNKNOWN_FORMS:
         view.shown = status
         await page.evaluate(ASK)

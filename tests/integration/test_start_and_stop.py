@@ -1,6 +1,7 @@
 """When a worker starts, when it refuses to, and how it goes."""
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from tests.support.requests import assert_promises_kept, message_ids, request, terminals
 from tests.support.system import System
@@ -49,11 +50,18 @@ def test_a_worker_that_leaves_hands_its_partitions_over_at_once(system: System) 
     system.outcomes_of(requests[:1])
     leaving.terminate()
     assert leaving.wait() == 0
+    # It said that it goes: of one that did not, the group knows only after a session timeout.
+    assert _members(system) == 1
     system.send(requests[80:])
-    # Much sooner than a session timeout would allow.
-    outcomes = system.outcomes_of(requests, timeout=8)
+    outcomes = system.outcomes_of(requests)
     assert_promises_kept(requests, outcomes)
     assert system.counters()["overlaps"] == 0
+
+
+def _members(system: System) -> int:
+    group = system.topics.requests
+    admin = AdminClient({"bootstrap.servers": system.bootstrap})
+    return len(admin.describe_consumer_groups([group])[group].result(30).members)
 
 
 def _refusal(system: System) -> str:

@@ -74,7 +74,7 @@ class World:
         self.changes.append(self.supervisor.state if self.supervisor.engine else None)
 
     async def until(self, true: Callable[[], Any]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not true():  # noqa: ASYNC110 - what is awaited is a state, not an event
                 await asyncio.sleep(0.001)
 

@@ -25,7 +25,7 @@ from worker.telemetry.metrics import Metrics
 from worker.telemetry.recent import Recent
 from worker.telemetry.tracing import Tracing
 
-PROOF_AGE = 5.0
+PROOF_AGE = 60.0
 IMPATIENT = replace(POLICY, retry_initial_delay=10, retry_max_delay=20)  # the engine's timers run in real time
 
 
@@ -89,7 +89,7 @@ class World:
         self.running = asyncio.create_task(self.engine.run())
 
     async def until(self, true: Callable[[], Any]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not true():  # noqa: ASYNC110 - what is awaited is a state, not an event
                 await asyncio.sleep(0.001)
 
@@ -254,13 +254,13 @@ async def test_a_failed_commit_ends_the_engine_and_later_answers_change_nothing(
     world.log.error = ConnectionError("gone")
     world.engine.accept([record(1)])
     with pytest.raises(ConnectionError):
-        await asyncio.wait_for(world.running, 5.0)
+        await asyncio.wait_for(world.running, 30.0)
     assert not call.caller.door(call)
     call.caller.done(call, gave(call.entry))
     world.engine.accept([record(2)])
     assert call.entry.operation_id is None
     assert world.engine.partition.position.offset == 2
-    await asyncio.wait_for(call.caller.prepare(call), 1.0)
+    await asyncio.wait_for(call.caller.prepare(call), 30.0)
 
 
 async def test_a_bug_in_a_decision_ends_the_engine_rather_than_being_lost(world: World) -> None:
@@ -268,13 +268,13 @@ async def test_a_bug_in_a_decision_ends_the_engine_rather_than_being_lost(world:
     call.caller.done(call, REFUSED)
     call.caller.done(call, REFUSED)  # answered twice: against the table of transitions
     with pytest.raises(ForbiddenTransitionError):
-        await asyncio.wait_for(world.running, 5.0)
+        await asyncio.wait_for(world.running, 30.0)
 
 
 async def test_a_doubt_from_outside_ends_the_engine(world: World) -> None:
     world.engine.doubt("the topic is another one")
     with pytest.raises(EngineDoubtError, match="another one"):
-        await asyncio.wait_for(world.running, 5.0)
+        await asyncio.wait_for(world.running, 30.0)
 
 
 async def test_an_answer_that_asks_for_patience_is_followed_by_another_call(world: World) -> None:

@@ -55,7 +55,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 async def world(waits: Waits) -> AsyncIterator[World]:
     world = World()
     yield world
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await world.supervisor.close()
 
 
@@ -242,7 +242,7 @@ async def test_a_record_that_cannot_be_taken_in_halts_though_each_engine_proves_
 
     supervisor = Supervisor(0, opener=open_poisoned, changed=lambda: None, failed=lambda _: None)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while supervisor.state is not SupervisorState.HALTED and len(opened) < 4 * HALTS_AFTER:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         assert supervisor.state is SupervisorState.HALTED
@@ -276,7 +276,7 @@ async def test_closing_ends_it_whatever_it_does(world: World, waits: Waits, when
     elif when == "running":
         world.open()
     await world.in_state(SupervisorState(when))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await world.supervisor.close()
         await world.supervisor.close()
     world.supervisor.resume()
@@ -335,7 +335,7 @@ async def test_a_close_ends_an_opening_that_swallows_the_cancellation() -> None:
 
     supervisor = Supervisor(3, opener=deaf, changed=lambda: None, failed=lambda _: None)
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await supervisor.close()
     assert len(opened) == 1
     assert supervisor.engine is None
@@ -356,7 +356,7 @@ async def test_being_told_twice_does_not_cut_short_the_closing_of_what_was_opene
 
     opened = asyncio.Event()
     supervisor = Supervisor(3, opener=slow_to_end, changed=opened.set, failed=lambda _: None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await opened.wait()
         supervisor.cancel()
         await ending.wait()

@@ -159,7 +159,7 @@ async def taken_in(exporter: InMemorySpanExporter, committer: Durable, records: 
     )
     engine.accept(records)
     running = asyncio.create_task(engine.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(exporter.get_finished_spans()) <= len(records):  # noqa: ASYNC110 - a state, not an event
             await asyncio.sleep(0.001)
     running.cancel()

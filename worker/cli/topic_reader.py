@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from worker.kafka.connection import Connection, stop_client
-from worker.kafka.records import tolerate_header_names
+from worker.kafka.records import tolerate_bad_records
 from worker.kafka.topics import TopicsError
 
 # No progress for this long is a broker in trouble.
@@ -53,7 +53,7 @@ class TopicReader:
 @asynccontextmanager
 async def open_consumer(connection: Connection) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of no group that reads what is committed; nothing is assigned to it."""
-    tolerate_header_names()
+    tolerate_bad_records()
     consumer = AIOKafkaConsumer(
         **connection.options(),
         group_id=None,

@@ -25,7 +25,8 @@ _TERMINALS = 60
 _SENDING = 25.0
 _KILLED_AT = 9.0
 _BACK_AT = 10.5
-_OVER_AT = 45.0
+# It is over once all has been seen, half a minute after the kill at most; on a machine under load, later.
+_OVER_AT = 150.0
 # What should not come gets this long to come all the same.
 _AFTERMATH = 1.0
 _TICK = 0.05
@@ -44,7 +45,7 @@ _API = {
 
 
 def run() -> bool:
-    """Runs the demo, within a minute, and returns whether every promise held. Everything it starts, it ends."""
+    """Runs the demo, in about a minute, and returns whether every promise held. Everything it starts, it ends."""
     # Else a SIGTERM leaves behind what was started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="terminal-worker-demo-"))

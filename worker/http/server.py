@@ -159,7 +159,7 @@ def _application(view: View) -> Starlette:
     def overview(_: Request) -> Response:
         return HTMLResponse(shown.body, headers=page_headers)
 
-    return Starlette(
+    application = Starlette(
         routes=[
             _route("/livez", live),
             _route("/readyz", ready),
@@ -168,6 +168,8 @@ def _application(view: View) -> Starlette:
             _route("/", overview),
         ]
     )
+    application.router.redirect_slashes = False  # to the host that the request names, which can be anyone's
+    return application
 
 
 def _route(path: str, answer: Callable[[Request], Response]) -> Route:

@@ -20,7 +20,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from worker.domain.request import Record
 from worker.engine import Engine
 from worker.kafka.connection import Connection, naming, rotated, stop_client, unless, within
-from worker.kafka.records import tolerate_header_names
+from worker.kafka.records import UnreadableError, tolerate_bad_records
 from worker.supervisor import Supervisor
 from worker.telemetry.metrics import Metrics
 
@@ -127,10 +127,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         rotation.add_done_callback(lambda _: leaving.set())
         try:
             consumer.subscribe([self._topic], listener=self)
-            # It waits for an assignment without limit: a stop must not wait with it.
-            await unless(leaving, consumer.start())
-            self.error = None
-            # A rebalance holds the fetch until it ends, and with the brokers away that is never (trap T9).
+            # It waits for an assignment without limit; and a rebalance holds the fetch until it ends, which with the
+            # brokers away is never (trap T9): a stop must not wait with it.
             await unless(leaving, self._poll_on(consumer))
             await self.settle(self._drain_timeout)
         finally:
@@ -147,7 +145,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
                 await stop_client(consumer)
 
     def _new_consumer(self) -> Any:
-        tolerate_header_names()
+        tolerate_bad_records()
         return AIOKafkaConsumer(
             **self._connection.options(),
             group_id=self._group_id,
@@ -165,6 +163,8 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         )
 
     async def _poll_on(self, consumer: Any) -> None:
+        await consumer.start()
+        self.error = None
         while True:
             await self._poll(consumer)
 
@@ -177,7 +177,7 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             # With a timeout; cancelled only to leave: a cancelled fetch disables max.poll.interval for good (trap T14).
             batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
-        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError, UnreadableError) as error:
             failure = type(error).__name__
             self._reread(error)
             return
@@ -196,11 +196,12 @@ class Group(ConsumerRebalanceListener):  # type: ignore[misc]
         engine.accept([Record(r.offset, r.timestamp, r.key, r.value, r.headers) for r in records])
 
     def _reread(self, error: Exception) -> None:
-        """A partition's offset is not there. One that we sought for must restore, which finds out why."""
+        """A partition's offset is not there, or what it holds unreadable. One that we sought for must restore."""
+        why = str(error) if isinstance(error, UnreadableError) else "the offset to read from is not in the topic"
         named = error.args[0] if error.args else ()
         for tp in [named] if isinstance(named, TopicPartition) else list(named):
             if tp.partition in self._sought:
-                self.supervisors[tp.partition].reopen("the offset to read from is not in the topic")
+                self.supervisors[tp.partition].reopen(why)
         self._sought.clear()  # records drained from other partitions are lost with the error (trap T8)
         self._steer_all()
 

@@ -1,15 +1,18 @@
 """Records of a fetch, read also where aiokafka cannot: it raises for a header whose name is no UTF-8.
 
 Brokers take such a name, and several clients send it. The error would come back with every fetch of that batch: one
-record would keep its partition from being read, for ever, and end the consumer of all others each time.
+record would keep its partition from being read, for ever, and end the consumer of all others each time. A batch that
+nobody can read, since it rotted on a disk, would do the same: aiokafka's error does not tell where it is, ours does.
 
-aiokafka offers no setting for this, so the class that its fetcher reads with is replaced (`tolerate_header_names`).
+aiokafka offers no setting for this, so the classes that its fetcher reads with are replaced (`tolerate_bad_records`).
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 from aiokafka.consumer import fetcher
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
@@ -58,6 +61,32 @@ class TolerantRecords(_MemoryRecordsPy):  # type: ignore[misc]
         return batch if batch is None or batch.is_control_batch else _Batch(batch, raw)
 
 
-def tolerate_header_names() -> None:
-    """Every consumer made from now on reads with it."""
+class UnreadableError(CorruptRecordException):  # type: ignore[misc]
+    """What a partition holds at an offset is no batch of records. `args` are the partition and the offset."""
+
+    def __str__(self) -> str:
+        return f"what {self.args[0].topic!r} holds at offset {self.args[1]} cannot be read: {self.__cause__!r}"
+
+
+class PlacedRecords(PartitionRecords):  # type: ignore[misc]
+    """The records of one partition in a fetch. What stands before an unreadable batch is given first."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._begins = self.next_fetch_offset
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except StopIteration:
+            raise
+        except Exception as error:
+            if self.next_fetch_offset > self._begins:
+                raise StopIteration from None  # the next fetch begins with it
+            raise UnreadableError(self._tp, self.next_fetch_offset) from error
+
+
+def tolerate_bad_records() -> None:
+    """Every consumer made from now on reads so."""
     fetcher.MemoryRecords = TolerantRecords
+    fetcher.PartitionRecords = PlacedRecords

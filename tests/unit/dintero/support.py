@@ -128,10 +128,10 @@ class Caller:
         return caller.answered
 
     async def create(self, of: Entry, *, door: Callable[[], bool] = lambda: True) -> Answer:
-        return await asyncio.wait_for(self.submit(CallKind.CREATE, of, door=door), 15)
+        return await asyncio.wait_for(self.submit(CallKind.CREATE, of, door=door), 60)
 
     async def poll(self, of: Entry) -> Answer:
-        return await asyncio.wait_for(self.submit(CallKind.POLL, of), 15)
+        return await asyncio.wait_for(self.submit(CallKind.POLL, of), 60)
 
 
 class _Caller:

@@ -9,6 +9,8 @@ from tests.unit.kafka.support import World
 
 @pytest.fixture
 async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    # What would settle does, on a machine that stands still for a while too.
+    monkeypatch.setattr("worker.kafka.group._SETTLE", 60.0)
     world = World()
     monkeypatch.setattr(world.group, "_new_consumer", lambda: world.consumer)
     yield world

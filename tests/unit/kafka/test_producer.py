@@ -83,7 +83,7 @@ async def write_plainly(client: Client) -> AsyncIterator[Write]:
 
 
 async def until(true: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110 - what is awaited is a state, not an event
             await asyncio.sleep(0)
 
@@ -285,7 +285,7 @@ async def test_without_transactions_a_failed_event_keeps_the_ledger_back(client:
 
 async def test_closing_a_producer_that_never_reached_a_broker_ends_in_time() -> None:
     producer = TransactionalProducer(NOWHERE, "id")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await producer.close()
         await producer.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}, "nothing goes on trying"

@@ -4,6 +4,7 @@ import pytest
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from tests.unit.kafka.support import Engine, World, record, tp
+from worker.kafka.records import UnreadableError
 
 
 async def test_records_go_to_the_engine_of_their_partition(world: World) -> None:
@@ -90,12 +91,15 @@ async def test_steering_a_partition_that_is_not_assigned_just_now_harms_no_other
     assert world.consumer.pauses == {tp(0)}
 
 
-async def test_an_offset_that_is_gone_reopens_its_partition_and_reads_all_others_again(world: World) -> None:
+@pytest.mark.parametrize("error", [OffsetOutOfRangeError({tp(0): 4}), UnreadableError(tp(0), 4)])
+async def test_what_cannot_be_read_reopens_its_partition_and_reads_all_others_again(
+    world: World, error: Exception
+) -> None:
     await world.assign(0, 1)
     for partition in world.partitions:
         partition.serve(4)
     world.consumer.positions[tp(1)] = 9  # records 4 to 8 were drained, and are lost with the error
-    await world.poll(OffsetOutOfRangeError({tp(0): 4}))
+    await world.poll(error)
     told = {partition.number: partition.told for partition in world.partitions}
     assert told == {0: ["reopen"], 1: []}
     assert world.consumer.positions[tp(1)] == 4

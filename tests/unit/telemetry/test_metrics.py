@@ -2,8 +2,6 @@
 
 import platform
 import re
-import time
-import timeit
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
@@ -13,6 +11,7 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.benchmarks.hot_paths import executed
 from worker.domain.outcome import DeadLetterReason, OutcomeType, Reason
 from worker.telemetry import export, logs
 from worker.telemetry.metrics import AccountFigures, Metrics, PartitionFigures
@@ -234,7 +233,7 @@ async def test_histograms_reach_a_collector_with_their_units_and_buckets(monkeyp
     assert 0 < point.start_time_unix_nano <= point.time_unix_nano
 
 
-def test_a_request_costs_a_few_microseconds_of_metrics() -> None:
+def test_a_request_costs_few_instructions_of_metrics() -> None:
     metrics = build()
 
     def lifecycle() -> None:
@@ -245,8 +244,9 @@ def test_a_request_costs_a_few_microseconds_of_metrics() -> None:
         metrics.outcome("completed", None)
         metrics.operation_duration(12.0, "completed")
 
-    # Two in practice; OpenTelemetry's own histograms would take 40. The best of several, since others use the machine.
-    assert min(timeit.repeat(lifecycle, number=1000, repeat=7, timer=time.process_time)) / 1000 < 10e-6
+    lifecycle()  # what is cached is not counted
+    # Counted, since others use the machine: 286 in practice, some two microseconds. OpenTelemetry's own take 3,400.
+    assert 0 < executed(lifecycle) < 600
 
 
 def test_two_workers_in_one_process_do_not_clash() -> None:
