@@ -54,7 +54,7 @@ def view() -> Shown:
 async def client(view: Shown) -> AsyncIterator[httpx.AsyncClient]:
     server = Server("127.0.0.1", 0, view)
     await server.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=5) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
         yield client
     await server.stop(2)
 
@@ -200,14 +200,14 @@ async def test_whoever_holds_connections_and_asks_nothing_uses_up_neither_probes
     monkeypatch.setattr("worker.http.server._MOST_CONNECTIONS", 3)
     server = Server("127.0.0.1", 0, view)
     await server.start()
-    async with contextlib.AsyncExitStack() as closing, asyncio.timeout(5):
+    async with contextlib.AsyncExitStack() as closing, asyncio.timeout(30):
         closing.push_async_callback(server.stop, 1)
         held = []
         for _ in range(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             closing.callback(writer.close)
             held.append((reader, writer))
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
                 assert (await client.get("/livez")).status_code == 200
         assert await held[0][0].read() == b"", "the oldest gives way"
         reader, writer = held[-1]
@@ -218,7 +218,7 @@ async def test_whoever_holds_connections_and_asks_nothing_uses_up_neither_probes
 async def test_a_head_without_end_is_refused(client: httpx.AsyncClient) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"x: y\r\n" * 50_000)
             with contextlib.suppress(ConnectionError):
                 assert (await reader.read()).startswith(b"HTTP/1.1 400")
@@ -244,7 +244,7 @@ async def test_a_pipeline_is_taken_in_no_faster_than_it_is_answered(client: http
 async def test_stopping_is_harmless_before_the_start_and_twice(view: Shown) -> None:
     server = Server("127.0.0.1", 0, view)
     await server.stop(1)
-    async with httpx.AsyncClient(timeout=5) as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         for _ in range(2):
             await server.start()
             url = f"http://127.0.0.1:{server.port}/livez"

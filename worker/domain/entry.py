@@ -59,6 +59,11 @@ class Entry:
     due_at: int | None = None
     """When it is looked at next; None while a call is in flight or a commit must come first."""
 
+    @property
+    def begun_at(self) -> int:
+        """That of a head which came too late, and ends in a moment, is its request's."""
+        return self.creating_at or self.request.requested_at
+
     def become(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
             raise ForbiddenTransitionError(f"{self.state.name} -> {state.name} ({self.request.key})")

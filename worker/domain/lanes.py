@@ -58,7 +58,7 @@ class Lanes:
     def oldest(self, most: int) -> list[tuple[Entry, int]]:
         """The heads that were begun first, up to `most`, each with the number behind it."""
         heads = (lane[0] for lane in islice(self._lanes.values(), _LOOKED_AT))
-        oldest = heapq.nsmallest(most, heads, key=lambda head: head.creating_at or 0)
+        oldest = heapq.nsmallest(most, heads, key=lambda head: head.begun_at)
         return [(head, len(self._lanes[head.request.terminal_id]) - 1) for head in oldest]
 
 

@@ -193,7 +193,7 @@ class Partition:
 
     @property
     def creating(self) -> int:
-        """The head of each lane is CREATING or PENDING."""
+        """The head of each lane is CREATING or PENDING, or came too late and ends in a moment."""
         return len(self._lanes) - len(self._pending)
 
     @property
@@ -219,12 +219,8 @@ class Partition:
         return self._finished.fingerprint(key, now - self._policy.dedupe_window)
 
     def _advance(self, head: Entry | None, now: int) -> None:
-        """Begin the new head of a lane, or end those that came too late."""
-        while head and head.state is State.QUEUED:
-            failure = self._overdue(head, now)
-            if failure:
-                head = self._end(head, now, None, failure)
-                continue
+        """Begin the new head of a lane. One that came too late is left to its timer: thousands may have, behind one."""
+        if head and head.state is State.QUEUED and self._overdue(head, now) is None:
             head.become(State.CREATING)
             head.creating_at = now
             head.due_at = None  # not before this CREATING is committed

@@ -12,7 +12,7 @@ MOST = 20
 def oldest_lanes(partitions: Mapping[int, Partition]) -> list[dict[str, Any]]:
     """Up to `MOST` lanes, those first whose heads were begun first."""
     lanes = [(number, *lane) for number, partition in partitions.items() for lane in partition.lanes.oldest(MOST)]
-    lanes.sort(key=lambda lane: lane[1].creating_at or 0)
+    lanes.sort(key=lambda lane: lane[1].begun_at)
     now = time.time()
     return [
         {
@@ -21,7 +21,7 @@ def oldest_lanes(partitions: Mapping[int, Partition]) -> list[dict[str, Any]]:
             "state": head.state.value,
             "operation": head.request.operation,
             "message_id": head.request.message_id,
-            "age_s": max(0.0, round(now - (head.creating_at or 0) / 1000, 1)),
+            "age_s": max(0.0, round(now - head.begun_at / 1000, 1)),
             "behind": behind,
         }
         for number, head, behind in lanes[:MOST]

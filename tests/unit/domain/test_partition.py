@@ -423,15 +423,23 @@ def test_a_far_expiry_does_not_keep_finished_entries_in_memory() -> None:
     assert len(driver.partition._timers._heap) <= 1_001
 
 
-def test_a_thousand_expired_requests_of_one_lane_end_without_recursion() -> None:
+def test_a_thousand_expired_requests_of_one_lane_end_in_more_than_one_step() -> None:
+    """All of them in the commit of the head before them would be one of thousands, and hold the loop for as long."""
     driver = Driver(Policy(backlog_limit=10_000))
     first = driver.creating(request("head"))
     for offset in range(1, 3_000):
         driver.accept(request(f"m-{offset}", offset=offset, expires_at=START + SECOND))
+    driver.accept(request("last", offset=3_000))
     driver.now += SECOND
     driver.answer(first, REFUSED)
+    commit = driver.commit()
+    assert commit is not None
+    assert len(commit.outcomes) == 1
+    assert [(head.begun_at, behind) for head, behind in driver.partition.lanes.oldest(1)] == [(START, 2_999)]
+    assert [driver.due() for _ in range(3)] == [[], [], []]
     driver.commit()
-    assert driver.partition.backlog == 0
+    (last,) = driver.due()
+    assert (last.request.message_id, driver.partition.backlog) == ("last", 1)
     assert {told[2] for told in driver.told()[1:]} == {"expired"}
 
 
@@ -565,6 +573,8 @@ def test_what_waits_for_a_commit_is_bounded_also_when_all_of_it_came_too_late() 
     driver = Driver()
     for offset in range(1_000):
         driver.accept(request(f"m-{offset}", offset=offset, expires_at=START - SECOND))
+    assert driver.partition.crowded
+    assert driver.due() == []
     assert (driver.partition.backlog, driver.partition.crowded) == (0, True)
 
 
