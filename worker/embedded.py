@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from worker.runtime import Runtime
 from worker.settings import Settings, SettingsError
+from worker.view import WorkerView
 
 
 class StartError(Exception):
@@ -54,7 +55,7 @@ class Worker:
         finally:
             verified.cancel()
             if not started:  # also cancelled as it succeeded: nobody has a worker to stop
-                _, why = runtime.ready()
+                _, why = runtime.view.ready()
                 runtime.stop()
                 await asyncio.wait([task])
         if not started:
@@ -84,21 +85,21 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Whether it is a member of its group and works on every partition it has been given."""
-        return self._runtime is not None and self._runtime.ready()[0]
+        return self._runtime is not None and self._runtime.view.ready()[0]
 
     def status(self) -> dict[str, Any]:
         """What `/status` shows: `worker`, `partitions` and `accounts`. Answers at once, from memory."""
-        return self._started.status()
+        return self._view.status()
 
     def metrics(self) -> bytes:
         """What `/metrics` shows, as Prometheus text. Answers at once, from memory."""
-        return self._started.metrics()
+        return self._view.metrics()
 
     @property
-    def _started(self) -> Runtime:
+    def _view(self) -> WorkerView:
         if self._runtime is None:
             raise RuntimeError("the worker was not started")
-        return self._runtime
+        return self._runtime.view
 
 
 async def _run(runtime: Runtime) -> None:

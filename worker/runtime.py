@@ -2,13 +2,10 @@
 
 import asyncio
 import logging
-import os
 import random
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -19,7 +16,6 @@ from worker.dintero.api import Api
 from worker.dintero.transport import build_transport
 from worker.domain.partition import Partition
 from worker.engine import Engine
-from worker.http.lanes import oldest_lanes
 from worker.kafka import topics as kafka_topics
 from worker.kafka.commit import LedgerCommitter
 from worker.kafka.connection import naming, unless, within
@@ -27,11 +23,12 @@ from worker.kafka.group import SESSION_TIMEOUT, Group
 from worker.kafka.producer import partition_producer
 from worker.kafka.restore import restore
 from worker.settings import Settings, accounts
-from worker.supervisor import Supervisor, SupervisorState
+from worker.supervisor import Supervisor
 from worker.telemetry import export
-from worker.telemetry.metrics import AccountFigures, Metrics, PartitionFigures
+from worker.telemetry.metrics import Metrics
 from worker.telemetry.recent import Recent
 from worker.telemetry.tracing import build_tracing
+from worker.view import WorkerView
 
 log = structlog.wrap_logger(logging.getLogger(__name__))
 
@@ -59,7 +56,6 @@ class Runtime:
             request_timeout=settings.dintero_request_timeout,
             ca_file=settings.dintero_ssl_cafile,
         )
-        self._started = time.monotonic()
         self._stopping = asyncio.Event()
         self.verified = asyncio.Event()
         self._partitions = 0
@@ -77,7 +73,6 @@ class Runtime:
             group_id=group,
             api_url=settings.dintero_base_url,
         )
-        self._metrics.observe(self._partition_figures, self._account_figures)
         self._tracing = build_tracing(
             resource,
             requests_topic=topics.requests,
@@ -104,6 +99,7 @@ class Runtime:
             drain_timeout=settings.worker_shutdown_timeout * _DRAIN_SHARE,
             metrics=self._metrics,
         )
+        self.view = WorkerView(settings, group=self._group, api=self._api, metrics=self._metrics, recent=self._recent)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -248,93 +244,3 @@ class Runtime:
             seconds=round(seconds, 3),
         )
         return partition, clock
-
-    # -- the view (HTTP) ----------------------------------------------------------------------------------------
-
-    def ready(self) -> tuple[bool, str]:
-        if not self._group.joined:
-            return False, f"not a member of the group: {self._group.error or 'joining'}"
-        for number, supervisor in sorted(self._group.supervisors.items()):
-            if supervisor.state is not SupervisorState.RUNNING:
-                return False, f"partition {number} is {supervisor.state.value}: {supervisor.error or 'restoring'}"
-        return True, "ready"
-
-    def metrics(self) -> bytes:
-        return self._metrics.render()
-
-    def status(self) -> dict[str, Any]:
-        ready, reason = self.ready()
-        return {
-            "worker": {
-                "version": __version__,
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "uptime_s": round(time.monotonic() - self._started, 1),
-                "group": self._settings.kafka_group_id,
-                "topic": self._settings.kafka_requests_topic,
-                "delivery": self._settings.worker_delivery,
-                "joined": self._group.joined,
-                "error": self._group.error,
-                "ready": ready,
-                "reason": reason,
-            },
-            "partitions": [self._partition_status(number) for number in sorted(self._group.supervisors)],
-            "accounts": self._api.status(),
-            "outcomes": self._recent.outcomes(),
-            "oldest_lanes": oldest_lanes(
-                {n: held.engine.partition for n, held in self._group.supervisors.items() if held.engine}
-            ),
-            "last_failures": self._recent.failures(),
-        }
-
-    def _partition_status(self, number: int) -> dict[str, Any]:
-        supervisor = self._group.supervisors[number]
-        status: dict[str, Any] = {"partition": number, "state": supervisor.state.value, "error": supervisor.error}
-        engine = supervisor.engine
-        if engine:
-            partition = engine.partition
-            status |= {
-                "offset": partition.committed_position.offset,
-                "lag": self._group.lag(number),
-                "backlog": partition.backlog,
-                "paused": partition.full,
-                "lanes": len(partition.lanes),
-                "queued": partition.queued,
-                "creating": partition.creating,
-                "pending": partition.pending,
-                "oldest_pending_age_s": _oldest_pending_age(partition),
-                "finished_remembered": partition.remembered,
-            }
-        return status
-
-    # Both are read by the metrics exporter, possibly from another thread: from copies, in one step each.
-
-    def _partition_figures(self) -> list[PartitionFigures]:
-        return [self._figures(number, one) for number, one in list(self._group.supervisors.items())]
-
-    def _figures(self, number: int, supervisor: Supervisor) -> PartitionFigures:
-        engine = supervisor.engine
-        if engine is None:
-            return PartitionFigures(number, supervisor.state.value)
-        partition = engine.partition
-        return PartitionFigures(
-            number,
-            supervisor.state.value,
-            backlog=partition.backlog,
-            pending=partition.pending,
-            queued=partition.queued,
-            paused=partition.full,
-            lag=self._group.lag(number),
-            oldest_pending_age=_oldest_pending_age(partition) or 0.0,
-        )
-
-    def _account_figures(self) -> list[AccountFigures]:
-        return [
-            AccountFigures(account, told["circuit"] != "closed", told["in_flight"], told["limit"], told["waiting"])
-            for account, told in self._api.status().items()
-        ]
-
-
-def _oldest_pending_age(partition: Partition) -> float | None:
-    since = partition.oldest_pending_at
-    return None if since is None else max(0.0, round(time.time() - since / 1000, 1))

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-EDGES = ("worker.engine", "worker.runtime", "worker.settings", "worker.cli")
+EDGES = ("worker.engine", "worker.runtime", "worker.settings", "worker.view", "worker.cli")
 
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "worker/domain": (
@@ -15,7 +15,15 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
         *("schemas", "worker.clock", "worker.dintero", "worker.kafka", "worker.telemetry", *EDGES),
     ),
     "worker/dintero": ("aiokafka", "worker.kafka", *EDGES),
-    "worker/kafka": ("httpx", "pyreqwest", "worker.http", "worker.runtime", "worker.settings", "worker.cli"),
+    "worker/kafka": (
+        "httpx",
+        "pyreqwest",
+        "worker.http",
+        "worker.runtime",
+        "worker.settings",
+        "worker.view",
+        "worker.cli",
+    ),
     "worker/telemetry": ("aiokafka", "httpx", "worker.kafka", "worker.dintero", *EDGES),
     "worker/http": ("aiokafka", "httpx", "worker.kafka", "worker.dintero", *EDGES),
     "worker/simulator": ("aiokafka", "worker.domain", "worker.kafka", "worker.dintero", *EDGES),

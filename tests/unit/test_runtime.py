@@ -70,16 +70,16 @@ RUNNING = (SupervisorState.RUNNING, None)
 
 
 async def test_it_is_not_ready_before_it_has_joined_and_says_why(runtime: Runtime) -> None:
-    assert runtime.ready() == (False, "not a member of the group: joining")
+    assert runtime.view.ready() == (False, "not a member of the group: joining")
     runtime._group.error = "KafkaError: gone"
-    assert runtime.ready() == (False, "not a member of the group: KafkaError: gone")
+    assert runtime.view.ready() == (False, "not a member of the group: KafkaError: gone")
 
 
 async def test_it_is_ready_when_every_partition_runs_or_none_is_its_own(runtime: Runtime) -> None:
     give(runtime)
-    assert runtime.ready() == (True, "ready")
+    assert runtime.view.ready() == (True, "ready")
     give(runtime, p0=(*RUNNING, partition()), p1=(*RUNNING, partition()))
-    assert runtime.ready() == (True, "ready")
+    assert runtime.view.ready() == (True, "ready")
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ async def test_one_partition_that_does_not_run_makes_it_not_ready_and_is_named(
     runtime: Runtime, state: SupervisorState, error: str | None, told: str
 ) -> None:
     give(runtime, p0=(*RUNNING, partition()), p1=(state, error, None))
-    assert runtime.ready() == (False, told)
+    assert runtime.view.ready() == (False, told)
 
 
 async def test_the_status_counts_what_each_partition_holds(runtime: Runtime) -> None:
     give(runtime, p2=(*RUNNING, partition()))
-    (shown,) = runtime.status()["partitions"]
+    (shown,) = runtime.view.status()["partitions"]
     age = shown.pop("oldest_pending_age_s")
     assert 4 <= age < 60
     assert shown == {
@@ -123,7 +123,7 @@ async def test_the_status_names_the_lanes_whose_heads_were_begun_first(runtime: 
     for head, _ in second.lanes.oldest(2):
         head.creating_at = (head.creating_at or 0) - 60_000
     give(runtime, p0=(*RUNNING, first), p1=(*RUNNING, second), p2=(SupervisorState.HALTED, "no", None))
-    lanes = runtime.status()["oldest_lanes"]
+    lanes = runtime.view.status()["oldest_lanes"]
     assert [lane["partition"] for lane in lanes] == [1, 1, 0, 0]
     age = lanes[0].pop("age_s")
     assert 60 <= age < 120
@@ -143,7 +143,7 @@ async def test_the_status_names_few_lanes_however_many_there_are(runtime: Runtim
         half = (first, second)[offset % 2]
         half.accept(request(f"m-{offset}", f"P1-T{offset}", offset), input_record(offset), 1_000 - offset)
     give(runtime, p0=(*RUNNING, first), p1=(*RUNNING, second))
-    lanes = runtime.status()["oldest_lanes"]
+    lanes = runtime.view.status()["oldest_lanes"]
     assert [lane["terminal_id"] for lane in lanes] == [f"P1-T{number}" for number in range(199, 179, -1)]
 
 
@@ -154,25 +154,25 @@ async def test_the_status_tells_the_last_outcomes_and_what_failed(runtime: Runti
     commit = held.take(1_000)
     assert commit
     runtime._recent.committed(0, commit.outcomes)
-    status = runtime.status()
+    status = runtime.view.status()
     assert set(status["outcomes"]) == {"interval_s", "completed", "failed"}
     assert [(failed["message_id"], failed["reason"]) for failed in status["last_failures"]] == [("m-1", "rejected")]
 
 
 async def test_a_halted_partition_is_shown_beside_those_that_work(runtime: Runtime) -> None:
     give(runtime, p1=(SupervisorState.HALTED, "of another group", None), p0=(*RUNNING, partition()))
-    first, second = runtime.status()["partitions"]
+    first, second = runtime.view.status()["partitions"]
     assert (first["partition"], first["state"]) == (0, "running")
     assert second == {"partition": 1, "state": "halted", "error": "of another group"}
 
 
 async def test_the_status_tells_the_worker_and_its_accounts_and_no_secret(runtime: Runtime) -> None:
-    status = runtime.status()
+    status = runtime.view.status()
     assert status["worker"]["group"] == "the group"
     assert status["worker"]["topic"] == "terminal-operations.requests"
     assert status["worker"]["delivery"] == "exactly_once"
     assert status["worker"]["joined"] is False
-    assert (status["worker"]["ready"], status["worker"]["reason"]) == runtime.ready()
+    assert (status["worker"]["ready"], status["worker"]["reason"]) == runtime.view.ready()
     assert set(status["accounts"]) == {"P11223351"}
     assert status["accounts"]["P11223351"]["circuit"] == "closed"
     assert SECRET not in repr(status)
@@ -180,7 +180,7 @@ async def test_the_status_tells_the_worker_and_its_accounts_and_no_secret(runtim
 
 async def test_the_gauges_show_the_partitions_that_run_and_no_other(runtime: Runtime) -> None:
     give(runtime, p2=(*RUNNING, partition()), p3=(SupervisorState.HALTED, "no", None))
-    lines = runtime.metrics().decode().splitlines()
+    lines = runtime.view.metrics().decode().splitlines()
     assert 'terminal_operations_pending{partition="2"} 1.0' in lines
     assert 'terminal_operations_queued{partition="2"} 2.0' in lines
     assert 'terminal_operations_backlog{partition="2"} 4.0' in lines

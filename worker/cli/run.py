@@ -69,7 +69,7 @@ async def _run(settings: Settings) -> None:
     from worker.runtime import Runtime
 
     runtime = Runtime(settings)
-    server = Server(settings.worker_http_host, settings.worker_http_port, runtime)
+    server = Server(settings.worker_http_host, settings.worker_http_port, runtime.view)
 
     def stop(number: int) -> None:
         log.info("stopping", signal=signal.Signals(number).name)
