@@ -12,8 +12,9 @@ from worker.demo.process import WorkerProcess
 Fault = Generator[None]
 """Begins at its first step, and is undone from its second on: it yields again while that is not over."""
 
-# The drain of WORKER_SHUTDOWN_TIMEOUT (5 s here), and what closing may take besides while brokers are away.
-_EXIT = 20.0
+# The drain of WORKER_SHUTDOWN_TIMEOUT (5 s here), and what closing may take besides while brokers are away: 25 s in
+# all, and the machine may be slow.
+_EXIT = 40.0
 # For a broker to answer again and to have all that it missed.
 _WHOLE = 120.0
 

@@ -20,7 +20,7 @@ _PYTHON_LOCK = "requirements.lock"
 _UV = str(ROOT / ".tools" / "bin" / "uv")
 # Go compiles them from source, once.
 _INSTALL_TIMEOUT = 1200.0
-_TIMEOUT = 60.0
+_TIMEOUT = 300.0
 
 
 class ToolError(Exception):

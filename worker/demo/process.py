@@ -150,7 +150,7 @@ class SimulatorProcess(HttpProcess):
 
     def change(self, settings: Mapping[str, Any]) -> None:
         """Gives it other settings, by their names in `worker.simulator.settings`; the rest stay."""
-        httpx.put(f"{self.url}/_simulator", json=dict(settings), timeout=5, trust_env=False).raise_for_status()
+        httpx.put(f"{self.url}/_simulator", json=dict(settings), timeout=30, trust_env=False).raise_for_status()
 
 
 def clean_environment() -> dict[str, str]:

@@ -12,8 +12,8 @@ CONFIGURATION = ROOT / "deploy" / "schemas"
 TOOLS = ROOT / ".tools" / "schemas"
 DOCUMENT = ROOT / "schemas" / "generated" / "asyncapi.json"
 
-_INSTALL_TIMEOUT = 180.0
-_CHECK_TIMEOUT = 120.0
+_INSTALL_TIMEOUT = 600.0
+_CHECK_TIMEOUT = 300.0
 
 
 def run(*command: str, timeout: float = _CHECK_TIMEOUT) -> tuple[int, str]:

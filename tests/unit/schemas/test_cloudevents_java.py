@@ -22,8 +22,8 @@ ID = "0d5f3a1c-9c1e-4b7e-8f39-2a9d3b1e7c44"
 DATA = {"terminal_id": "P11223351-T0013", "operation": "end_of_day", "parameters": {"operator_id": "Zoë"}}
 OUTCOMES = [example_messages.CREATED, example_messages.COMPLETED, example_messages.FAILED, example_messages.RESOLVED]
 
-_INSTALL_TIMEOUT = 180.0
-_RUN_TIMEOUT = 60.0
+_INSTALL_TIMEOUT = 600.0
+_RUN_TIMEOUT = 300.0
 
 Event = tuple[list[tuple[str, str]], bytes]
 
