@@ -127,10 +127,11 @@ async def _read(consumer: Any, tp: TopicPartition, replay: Replay) -> int:
             at, progressed = reached, loop.time()
         elif loop.time() - progressed > _STALLED:
             raise TimeoutError(f"the ledger of partition {tp.partition} could not be read past offset {at} of {end}")
-    if consumer.highwater(tp) > end:
+    stable, written = consumer.last_stable_offset(tp), consumer.highwater(tp)
+    if stable < written:
         # Ours ended with our producer's start. A stranger's hides what we have committed behind it, and would do again.
         raise TimeoutError(
-            f"the ledger of partition {tp.partition} can be read up to offset {end} of {consumer.highwater(tp)}: "
+            f"the ledger of partition {tp.partition} can be read up to offset {stable} of {written}: "
             f"something else has a transaction open on {tp.topic!r}"
         )
     return end

@@ -108,6 +108,9 @@ class Client:
         log = self._kafka.logs[tp]
         return log.end + log.hidden if tp in self._fetched else None
 
+    def last_stable_offset(self, tp: TopicPartition) -> int | None:
+        return self._kafka.logs[tp].end if tp in self._fetched else None
+
     async def getone(self, tp: TopicPartition) -> Any:
         later = [found for offset, found in self._kafka.logs[tp].records.items() if offset >= self._at[tp]]
         return later[0]
