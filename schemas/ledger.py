@@ -58,7 +58,7 @@ class LedgerPosition(Frozen):
     last_timestamp: int | None = Field(description="Of the record before it; null while there was none.")
     time: Milliseconds = Field(description="The newest time the ledger knows.")
     unfinished: int | None = Field(
-        default=None, ge=0, description="How many unfinished requests stand beside it; absent where nobody can know."
+        default=None, ge=0, description="How many unfinished requests stand beside it; null where nobody can know."
     )
 
 

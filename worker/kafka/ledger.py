@@ -98,18 +98,18 @@ def _ended_value(ended: Ended) -> bytes:
 
 
 def _position_value(position: Position, group: str, topic: str) -> bytes:
-    members = {
-        "v": VERSION,
-        "group": group,
-        "topic": topic,
-        "offset": position.offset,
-        "last_offset": position.last_offset,
-        "last_timestamp": position.last_timestamp,
-        "time": position.time,
-    }
-    if position.unfinished is not None:
-        members["unfinished"] = position.unfinished
-    return orjson.dumps(members)
+    return orjson.dumps(
+        {
+            "v": VERSION,
+            "group": group,
+            "topic": topic,
+            "offset": position.offset,
+            "last_offset": position.last_offset,
+            "last_timestamp": position.last_timestamp,
+            "time": position.time,
+            "unfinished": position.unfinished,
+        }
+    )
 
 
 class Replay:
@@ -177,8 +177,9 @@ class Replay:
                 f"the state topic belongs to group {owner[0]!r} and topic {owner[1]!r}, not to {self._group!r} and "
                 f"{self._topic!r}: give this worker a state topic of its own (KAFKA_STATE_TOPIC)"
             )
-        offset, time = members["offset"], members["time"]
-        return Position(offset, members["last_offset"], members["last_timestamp"], time, members.get("unfinished"))
+        of_record = members["last_offset"], members["last_timestamp"]
+        # Older ledgers do not say how many.
+        return Position(members["offset"], *of_record, members["time"], members.get("unfinished"))
 
 
 def _members(value: bytes) -> dict[str, Any]:
