@@ -78,7 +78,8 @@ def test_a_state_topic_made_anew_is_no_new_beginning(system: System) -> None:
 
 def test_a_ledger_behind_a_strangers_open_transaction_is_waited_for_and_nothing_is_done_again(system: System) -> None:
     worker = system.start_ready_worker()
-    stranger = Producer({"bootstrap.servers": system.bootstrap, "transactional.id": f"stranger-{system.topics.state}"})
+    options = {"transactional.id": f"stranger-{system.topics.state}", "transaction.timeout.ms": 600_000}
+    stranger = Producer({"bootstrap.servers": system.bootstrap, **options})
     stranger.init_transactions(_TIMEOUT)
     stranger.begin_transaction()
     for partition in range(_PARTITIONS):
@@ -89,7 +90,7 @@ def test_a_ledger_behind_a_strangers_open_transaction_is_waited_for_and_nothing_
     system.outcomes_of(requests)
     worker.kill()
     heir = system.start_worker()
-    until(lambda: _waits_for_a_transaction(heir), _TIMEOUT, lambda: str(heir.get("/status")))
+    until(lambda: _waits_for_a_transaction(heir), 2 * _TIMEOUT, lambda: str(heir.get("/status")))
     stranger.abort_transaction(_TIMEOUT)
     heir.wait_until_ready()
     requests += [request(terminal) for terminal in terminals(24)]
