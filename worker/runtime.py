@@ -36,6 +36,8 @@ log = structlog.wrap_logger(logging.getLogger(__name__))
 _RESTORES = 4
 # Entries taken up in one step of the loop: about 1 ms.
 _TAKE_UP_AT_ONCE = 250
+# Seconds by which clocks may differ before it is worth a line.
+_AHEAD = 60.0
 # Of the shutdown timeout, the part that answers in flight get; the rest is for closing what may hang.
 _DRAIN_SHARE = 0.6
 # What closing the Kafka clients may take after that.
@@ -231,6 +233,10 @@ class Runtime:
             for taken_up, _ in enumerate(taking_up, 1):
                 if taken_up % _TAKE_UP_AT_ONCE == 0:
                     await asyncio.sleep(0)
+        ahead = restored.position.time / 1000 - time.time()
+        if ahead > _AHEAD:
+            # Time never goes back, so what a wrong clock wrote counts here too: requests expire so much too early.
+            log.warning("ledger_ahead_of_clock", partition=number, seconds=round(ahead))
         if restored.lost:
             log.error("requests_lost_to_retention", partition=number, records=restored.lost)
         seconds = time.monotonic() - began

@@ -9,6 +9,7 @@ from typing import Any, cast
 from unittest.mock import AsyncMock
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.loop_watch import held_nowhere
 from tests.unit.domain.support import POLICY, REFUSED, gave, request
@@ -229,6 +230,20 @@ async def test_a_large_ledger_is_taken_up_in_short_steps(runtime: Runtime, monke
                 assert await asyncio.create_task(_backlog(runtime)) == 20_000
             finally:
                 gc.enable()
+
+
+@pytest.mark.parametrize(("ahead", "said"), [(5, []), (3_600, [("ledger_ahead_of_clock", 3, 3_600)])])
+async def test_a_ledger_that_a_fast_clock_wrote_is_said_to_be_ahead(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, ahead: int, said: list[tuple[str, int, int]]
+) -> None:
+    # Else nobody knows why requests expire an hour early, whichever worker has the partition by now.
+    position = Position(0, time=int((time.time() + ahead) * 1000))
+    monkeypatch.setattr("worker.runtime.partition_producer", lambda *_, **__: AsyncMock())
+    monkeypatch.setattr("worker.runtime.restore", AsyncMock(return_value=Restored(position, [], Finished(), 0)))
+    with capture_logs() as logs:
+        await _backlog(runtime)
+    warned = [line for line in logs if line["log_level"] == "warning"]
+    assert [(line["event"], line["partition"], round(line["seconds"], -1)) for line in warned] == said
 
 
 async def test_restores_are_taken_up_one_after_the_other(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,9 @@ previous owner committed (trap T10).
 """
 
 import asyncio
-import logging
-import time
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -20,12 +17,8 @@ from worker.domain.finished import Finished
 from worker.kafka.connection import Connection, Topics, stop_client
 from worker.kafka.ledger import LedgerRefusedError, Replay
 
-log = structlog.wrap_logger(logging.getLogger(__name__))
-
 # No progress for this long is a broker in trouble: give up, back off, begin again.
 _STALLED = 15.0
-# Seconds by which clocks may differ before it is worth a line.
-_AHEAD = 60.0
 # Records read in one step of the loop: 1 to 2 ms.
 _AT_ONCE = 250
 
@@ -90,9 +83,6 @@ async def restore(
                 raise
             return Restored(Position(end if start_at_end else first), [], Finished(), replay.records)
         await _check_input(consumer, requests, position, first, end)
-        if (ahead := position.time / 1000 - time.time()) > _AHEAD:
-            # Time never goes back, so what a wrong clock wrote counts here too: requests expire so much too early.
-            log.warning("ledger_ahead_of_clock", partition=partition, seconds=round(ahead))
         lost = max(0, first - position.offset)
         if lost:
             position = Position(first, time=position.time)

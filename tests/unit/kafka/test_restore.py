@@ -2,14 +2,12 @@
 
 import asyncio
 import gc
-import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
-from structlog.testing import capture_logs
 
 from tests.support.loop_watch import held_nowhere
 from worker.domain.commit import Commit, Position
@@ -214,17 +212,6 @@ async def test_a_ledger_that_lost_entries_is_refused_rather_than_taken_for_whole
         LedgerRefusedError, match=r"holds 1 unfinished requests where 2 .* `terminal-worker state reset`"
     ):
         await kafka.restore()
-
-
-@pytest.mark.parametrize(("ahead", "said"), [(5, []), (3_600, [("ledger_ahead_of_clock", 0, 3_600)])])
-async def test_a_ledger_that_a_fast_clock_wrote_is_said_to_be_ahead(
-    kafka: Kafka, ahead: int, said: list[tuple[str, int, int]]
-) -> None:
-    # Else nobody knows why requests expire an hour early, whichever worker has the partition by now.
-    kafka.ledger(Position(0, time=int((time.time() + ahead) * 1000)))
-    with capture_logs() as logs:
-        await kafka.restore()
-    assert [(line["event"], line["partition"], round(line["seconds"], -1)) for line in logs] == said
 
 
 @pytest.mark.parametrize(("first", "begins", "lost"), [(5, 5, 0), (6, 6, 1), (9, 9, 4)])
