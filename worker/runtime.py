@@ -22,7 +22,7 @@ from worker.kafka.connection import naming, unless, within
 from worker.kafka.group import SESSION_TIMEOUT, Group
 from worker.kafka.producer import partition_producer
 from worker.kafka.restore import restore
-from worker.settings import Settings, accounts
+from worker.settings import Settings, SettingsError, accounts
 from worker.supervisor import Supervisor
 from worker.telemetry import export
 from worker.telemetry.metrics import Metrics
@@ -53,11 +53,14 @@ class Runtime:
         self._settings = settings
         # First what may be refused: metrics and tracing start threads, which would be left behind.
         credentials = accounts(settings)
-        self._transport = build_transport(
-            settings.dintero_transport,
-            request_timeout=settings.dintero_request_timeout,
-            ca_file=settings.dintero_ssl_cafile,
-        )
+        try:
+            self._transport = build_transport(
+                settings.dintero_transport,
+                request_timeout=settings.dintero_request_timeout,
+                ca_file=settings.dintero_ssl_cafile,
+            )
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
         self._stopping = asyncio.Event()
         self.verified = asyncio.Event()
         self._partitions = 0

@@ -82,7 +82,7 @@ class Settings(BaseModel):
     dintero_max_requests_per_second: float | None = Field(default=None, gt=0)
     dintero_request_timeout: Seconds = 30.0
     dintero_ssl_cafile: str | None = None
-    dintero_transport: Literal["pyreqwest", "httpx"] = "pyreqwest"
+    dintero_transport: Literal["asyncio", "httpx"] = "asyncio"
     dintero_idempotency_window: Seconds = 86_400.0
     dintero_extra_operations: Names = frozenset()
 

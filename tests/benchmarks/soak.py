@@ -1,6 +1,6 @@
 """Whether a transport leaks: many calls with all that can befall them, and what stays in memory meanwhile.
 
-    python -m tests.benchmarks.soak [calls]    # by default 500,000 over pyreqwest and 60,000 over the fallback
+    python -m tests.benchmarks.soak [calls]    # by default 500,000 over our own connections and 60,000 over the fallback
 
 One call in ten is cancelled on its way, if it is not faster; the simulator cuts one in twenty, and leaves one in five
 hundred without an answer until the timeout. Memory, file descriptors and asyncio tasks are taken ten times, and once
@@ -29,10 +29,10 @@ _TARGET = f"{OPERATIONS}?operation_id=none"
 _CANCELLED = 0.1
 _CANCELLED_WITHIN = 0.01
 _SAMPLES = 10
-# MiB, over the first fifth: 20 bytes lost by each later call of pyreqwest would show.
+# MiB, over the first fifth: 20 bytes lost by each later call would show.
 _MORE_MEMORY = 8.0
 _MORE_FILES = IN_FLIGHT
-_COUNTS: dict[Literal["pyreqwest", "httpx"], int] = {"pyreqwest": 500_000, "httpx": 60_000}
+_COUNTS: dict[Literal["asyncio", "httpx"], int] = {"asyncio": 500_000, "httpx": 60_000}
 
 
 class Sample(NamedTuple):
@@ -53,7 +53,7 @@ async def main() -> int:
     return 0 if flat else 1
 
 
-async def _soak(name: Literal["pyreqwest", "httpx"], count: int, url: str) -> bool:
+async def _soak(name: Literal["asyncio", "httpx"], count: int, url: str) -> bool:
     bearer = await _patient_bearer(url)
     before = _sample(0)
     transport = build_transport(name, request_timeout=2.0)
@@ -85,7 +85,7 @@ async def _soak(name: Literal["pyreqwest", "httpx"], count: int, url: str) -> bo
     return (
         max(sample.mebibytes for sample in late) <= max(sample.mebibytes for sample in early) + _MORE_MEMORY
         and max(sample.files for sample in late) <= max(sample.files for sample in early) + _MORE_FILES
-        and closed.files <= before.files + 3  # the thread of pyreqwest keeps its own
+        and closed.files <= before.files + 3
         and {sample.tasks for sample in (*samples, closed)} == {before.tasks}
     )
 

@@ -24,7 +24,9 @@ from worker.cli.run import spare_the_collector
 from worker.clock import Clock
 from worker.dintero.api import Api
 from worker.dintero.call import Credentials
-from worker.dintero.transport import Received, Transport
+from worker.dintero.http1 import Received
+from worker.dintero.pool import Door, DoorClosedError
+from worker.dintero.transport import Headers, Transport, always
 from worker.domain.commit import Position
 from worker.domain.partition import Partition
 from worker.domain.policy import Policy
@@ -53,7 +55,9 @@ class StubTransport(Transport):
     def __init__(self) -> None:
         self._created: dict[str, tuple[str, str]] = {}
 
-    async def send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> Received:
+    async def send(self, method: str, url: str, headers: Headers, body: bytes, door: Door = always) -> Received:
+        if not door():
+            raise DoorClosedError
         await asyncio.sleep(0)
         return Received(200, {}, self._answer(method, url, headers, body))
 

@@ -42,7 +42,7 @@ async def main() -> None:
         async with httpx.AsyncClient() as client:
             created = await client.post(url + OPERATIONS, content=_BODY, headers=headers)
             target = f"{OPERATIONS}?operation_id={created.json()['id']}"
-            ours = build_transport("pyreqwest", request_timeout=30)
+            ours = build_transport("asyncio", request_timeout=30)
             stock = build_transport("httpx", request_timeout=30)
             alone = ClientBuilder().build()
             parsed = httpx.URL(url + target)

@@ -1,4 +1,4 @@
-"""Every test of this folder runs over both transports."""
+"""Every test of this folder runs over both transports, and those of connections on both event loops."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.unit.dintero.support import Caller
 from worker.dintero.transport import Transport, build_transport
@@ -18,9 +19,16 @@ Simulate = Callable[[Settings], AbstractAsyncContextManager[str]]
 
 # Seconds for an answer that comes: a machine may stand still for some. And for one that never does.
 PATIENCE, SILENCE = 30.0, 3.0
+_ON_BOTH_LOOPS = ("test_connections", "test_transport", "test_tls", "test_proxies")
 
 
-@pytest.fixture(params=["pyreqwest", "httpx"])
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The worker runs on uvloop; whoever has it as a library may not."""
+    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return loops if item.path.stem in _ON_BOTH_LOOPS else {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(params=["asyncio", "httpx"])
 async def build(request: pytest.FixtureRequest) -> AsyncIterator[Build]:
     """Builds a transport, in the environment as it is then."""
     built: list[Transport] = []

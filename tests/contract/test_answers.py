@@ -8,7 +8,7 @@ import pytest
 from tests.contract.conftest import PATIENCE, SILENCE, CallerTo
 from tests.contract.scripted import CUT, response, scripted
 from tests.unit.dintero.support import entry, operation
-from worker.dintero.transport import MAX_BODY
+from worker.dintero.http1 import MAX_BODY
 from worker.domain.answer import Verdict
 
 HTML = b"<!doctype html><title>Welcome</title>"

@@ -75,7 +75,7 @@ async def test_ten_thousand_waiting_calls_of_an_api_that_goes_down_hold_it_nowhe
 
 @asynccontextmanager
 async def calling(url: str) -> AsyncIterator[Caller]:
-    transport = build_transport("pyreqwest", request_timeout=30)
+    transport = build_transport("asyncio", request_timeout=30)
     caller = Caller(transport, base_url=url, max_in_flight=64, request_timeout=30)
     try:
         yield caller

@@ -6,11 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.contract.conftest import Build
+from tests.contract.conftest import PATIENCE, Build
 from tests.contract.proxy import proxied
 from tests.contract.scripted import response, scripted
 from tests.contract.secure import HOST, Authority, secured
 from tests.contract.test_transport import post
+from worker.dintero.transport import build_transport
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
@@ -68,3 +69,26 @@ async def test_a_proxy_that_is_not_there_was_sent_nothing(build: Build, monkeypa
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{unheard.getsockname()[1]}")
         with pytest.raises(httpx.ConnectError):
             await post(build(), f"https://{HOST}")
+
+
+@pytest.mark.parametrize("named", ["socks5://user:hunter2@127.0.0.1:1080", "https://127.0.0.1:3128", "http://", "://"])
+def test_a_proxy_that_cannot_be_used_is_refused_at_once_and_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", named)
+    with pytest.raises(ValueError, match="HTTPS_PROXY must be http://host:port") as refused:
+        build_transport("asyncio", request_timeout=PATIENCE)
+    assert "hunter2" not in repr(refused.value)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\nHello", b"200\r\n\r\n", 70_000 * b"x"]
+)
+async def test_a_proxy_that_says_no_clear_yes_gives_no_tunnel(
+    build: Build, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    async with proxied(0, refusal=said) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
+        with pytest.raises(httpx.TransportError):
+            await post(build(), f"https://{HOST}")
+    assert len(proxy.heads) == 1

@@ -51,7 +51,7 @@ async def service(request: pytest.FixtureRequest, simulate: Simulate) -> AsyncIt
 
 @pytest.fixture
 async def caller(service: Service) -> AsyncIterator[Caller]:
-    transport = build_transport("pyreqwest", request_timeout=30)
+    transport = build_transport("asyncio", request_timeout=30)
     caller = Caller(transport)
     caller.api = Api(
         {service.account: service.credentials},

@@ -1,7 +1,11 @@
 """What the errors of a transport promise: whether the request can have been sent."""
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Literal
 
 import httpx
@@ -9,7 +13,10 @@ import pytest
 
 from tests.contract.conftest import PATIENCE, SILENCE, Build
 from tests.contract.scripted import CUT, response, scripted
-from worker.dintero.transport import MAX_BODY, ResponseTooLarge, Transport, build_transport
+from tests.contract.secure import Authority
+from worker.dintero.http1 import MAX_BODY, ResponseTooLarge
+from worker.dintero.pool import DoorClosedError
+from worker.dintero.transport import Transport, build_transport
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 
@@ -96,14 +103,63 @@ async def test_after_any_other_error_it_may_have_been(
     assert len(server.requests) == 1
 
 
+async def test_the_door_is_asked_when_the_connection_stands_and_behind_a_closed_one_nothing_is_sent(
+    build: Build, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    transport, doors = build(ca_file=str(authority.ca_file)), [True]
+    async with delayed(authority) as (url, reached, go_on, received), asyncio.timeout(PATIENCE):
+        sending = asyncio.create_task(transport.send("POST", url + "/x", [], b"{}", lambda: doors[-1]))
+        await reached.wait()
+        doors.append(False)
+        go_on.set()
+        with pytest.raises(DoorClosedError):
+            await sending
+        await transport.aclose()
+        assert await received == b""
+
+
+@asynccontextmanager
+async def delayed(
+    authority: Authority,
+) -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event, asyncio.Future[bytes]]]:
+    """A server whose TLS begins when it is told to: its address, when it is reached, the telling, what it was sent."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            received.set_result(await reader.read(1))
+        writer.close()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        await go_on.wait()
+        behind, before = await asyncio.open_connection("127.0.0.1", secured.sockets[0].getsockname()[1])
+        await asyncio.gather(_pipe(reader, before), _pipe(behind, writer))
+
+    async with (
+        await asyncio.start_server(note, "127.0.0.1", 0, ssl=authority.context) as secured,
+        await asyncio.start_server(pass_on, "127.0.0.1", 0) as front,
+    ):
+        yield f"https://127.0.0.1:{front.sockets[0].getsockname()[1]}", reached, go_on, received
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+    writer.close()
+
+
 async def test_a_body_at_the_bound_is_given(transport: Transport) -> None:
     async with scripted(response(200, b" " * MAX_BODY)) as server:
         answer = await post(transport, server.url)
     assert len(await answer.aread()) == MAX_BODY
 
 
-@pytest.mark.parametrize("name", ["pyreqwest", "httpx"])
-async def test_closing_ends_idle_connections(name: Literal["pyreqwest", "httpx"]) -> None:
+@pytest.mark.parametrize("name", ["asyncio", "httpx"])
+async def test_closing_ends_idle_connections(name: Literal["asyncio", "httpx"]) -> None:
     transport = build_transport(name, request_timeout=PATIENCE)
     ended = asyncio.Event()
 

@@ -9,7 +9,9 @@ import orjson
 from tests.simulation.api import ApiServer, OutageKind
 from tests.simulation.network import Network
 from tests.simulation.nonsense import Answer
-from worker.dintero.transport import Received
+from worker.dintero.http1 import Received
+from worker.dintero.pool import Door, DoorClosedError
+from worker.dintero.transport import Headers, always
 from worker.dintero.transport import Transport as HttpTransport
 
 _NEVER = 1e6
@@ -22,7 +24,7 @@ class Transport(HttpTransport):
     process: str
     loop: asyncio.AbstractEventLoop
 
-    async def send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> Received:
+    async def send(self, method: str, url: str, headers: Headers, body: bytes, door: Door = always) -> Received:
         if url.endswith("/auth/token"):
             return await self._token(url.split("/")[-3])
         if self.server.refuses_connections():
@@ -38,6 +40,8 @@ class Transport(HttpTransport):
             content = orjson.loads(body)
             if trouble := self.server.trouble(content["terminal_id"].partition("-")[0]):
                 return _received((trouble, {}, {}))
+            if not door():
+                raise DoorClosedError
             self.server.sent.append((self.loop.time(), key, self.process))
             answer = await self.network.ask(lambda: self.server.create(key, content))
         if silent:

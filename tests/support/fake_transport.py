@@ -4,13 +4,17 @@ from abc import abstractmethod
 
 import httpx
 
-from worker.dintero.transport import Received, Transport
+from worker.dintero.http1 import Received
+from worker.dintero.pool import Door, DoorClosedError
+from worker.dintero.transport import Headers, Transport, always
 
 
 class FakeTransport(Transport):
     @abstractmethod
     async def answer(self, request: httpx.Request) -> httpx.Response: ...
 
-    async def send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> Received:
+    async def send(self, method: str, url: str, headers: Headers, body: bytes, door: Door = always) -> Received:
+        if not door():
+            raise DoorClosedError
         response = await self.answer(httpx.Request(method, url, headers=headers, content=body))
         return Received(response.status_code, response.headers, await response.aread())

@@ -18,7 +18,9 @@ from tests.unit.dintero.support import ACCOUNT, CREDENTIALS
 from tests.unit.domain.support import request
 from worker.clock import Clock
 from worker.dintero.api import Api
-from worker.dintero.transport import Received, Transport
+from worker.dintero.http1 import Received
+from worker.dintero.pool import Door
+from worker.dintero.transport import Headers, Transport, always
 from worker.domain.commit import Commit, Position
 from worker.domain.entry import Entry, State
 from worker.domain.finished import Finished
@@ -48,7 +50,7 @@ class Server(Transport):
         self._clock = clock
         self._at_once = 0
 
-    async def send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> Received:
+    async def send(self, method: str, url: str, headers: Headers, body: bytes, door: Door = always) -> Received:
         if url.endswith("/auth/token"):
             return _received({"access_token": "token", "expires_in": 86_400})
         (self.creates if method == "POST" else self.polls).append(self._clock())

@@ -11,13 +11,13 @@ EDGES = ("worker.engine", "worker.runtime", "worker.settings", "worker.view", "w
 
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "worker/domain": (
-        *("aiokafka", "asyncio", "httpx", "opentelemetry", "pydantic", "pyreqwest", "random", "structlog", "time"),
+        *("aiokafka", "asyncio", "httpx", "opentelemetry", "pydantic", "httptools", "random", "structlog", "time"),
         *("schemas", "worker.clock", "worker.dintero", "worker.kafka", "worker.telemetry", *EDGES),
     ),
     "worker/dintero": ("aiokafka", "worker.kafka", *EDGES),
     "worker/kafka": (
         "httpx",
-        "pyreqwest",
+        "httptools",
         "worker.http",
         "worker.runtime",
         "worker.settings",

@@ -15,6 +15,7 @@ from worker.dintero.budget import Budget
 from worker.dintero.call import Call, CallKind
 from worker.dintero.circuit import Circuit
 from worker.dintero.client import Client
+from worker.dintero.pool import Door, DoorClosedError
 from worker.dintero.tokens import TokenError, Tokens
 from worker.domain.answer import Answer, Verdict
 
@@ -157,21 +158,24 @@ class Account:
             log.info("call_withheld", idempotency_key=call.entry.request.key, error=type(error).__name__)
             return _not_sent(call, "not_prepared")
         sent = False
+
+        def door() -> bool:
+            nonlocal sent
+            sent = not self._closing and call.caller.door(call)
+            return sent
+
         try:
             for resent in (0, 1):
                 token = await self._tokens.get()
-                if self._closing:
-                    return _not_sent(call, "closing")
-                if not call.caller.door(call):
-                    return _not_sent(call, "door_closed")
-                sent = True
-                answer = await self._send(call, token, resent)
+                answer = await self._send(call, token, resent, door)
                 if answer.http_status != 401:
                     break
                 self._tokens.invalidate(token)
             return answer
         except TokenError as error:
             return Answer(Verdict.NOT_RUN, cause=error.cause, retry_after=error.retry_after)
+        except DoorClosedError:
+            return _not_sent(call, "closing" if self._closing else "door_closed")
         except asyncio.CancelledError:
             if not sent:
                 return _not_sent(call, "closing")
@@ -180,7 +184,7 @@ class Account:
             log.exception("call_failed", idempotency_key=call.entry.request.key)
             return Answer(Verdict.UNKNOWN, cause="internal_error")
 
-    async def _send(self, call: Call, token: str, resent: int) -> Answer:
+    async def _send(self, call: Call, token: str, resent: int, door: Door) -> Answer:
         entry = call.entry
         if call.kind is CallKind.CREATE:
             send, read, resent = self._client.create, read_create, entry.sent
@@ -191,7 +195,7 @@ class Account:
         if self._watchdog is None:
             self._watch()
         try:
-            received = await send(entry, token, resent)
+            received = await send(entry, token, resent, door)
         except httpx.HTTPError as error:
             return read_exception(error)
         finally:

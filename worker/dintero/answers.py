@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import orjson
 
-from worker.dintero.transport import ResponseTooLarge
+from worker.dintero.http1 import ResponseTooLarge
 from worker.domain.answer import Answer, Operation, Verdict
 from worker.domain.entry import Entry
 

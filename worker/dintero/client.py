@@ -11,7 +11,9 @@ import orjson
 
 from worker.dintero.answers import read_exception
 from worker.dintero.call import Credentials
-from worker.dintero.transport import Received, Transport
+from worker.dintero.http1 import Received
+from worker.dintero.pool import Door, DoorClosedError
+from worker.dintero.transport import Headers, Transport, always
 from worker.domain.entry import Entry
 from worker.telemetry.tracing import Span, Tracing
 
@@ -31,7 +33,7 @@ class CallMetrics(Protocol):
 
 
 class Client:
-    """Sends in the synchronous step in which it is awaited. Raises `httpx.HTTPError` when there is no whole answer.
+    """Sends if the call's door is open. Raises `httpx.HTTPError` when there is no whole answer, or DoorClosedError.
 
     How long that takes is the transport's to bound; the caller bounds the transport, by `patience` seconds.
     """
@@ -53,19 +55,19 @@ class Client:
         self._metrics = metrics
         self._clock = clock
 
-    async def create(self, entry: Entry, token: str, resent: int) -> Received:
+    async def create(self, entry: Entry, token: str, resent: int, door: Door) -> Received:
         request = entry.request
         content: dict[str, object] = {"terminal_id": request.terminal_id, "operation": request.operation}
         if request.parameters is not None:
             content["parameters"] = orjson.Fragment(request.parameters)
         headers = [_bearer(token), ("Idempotency-Key", request.key), _JSON]
         span = self._attempt("POST", self._operations, headers, entry, resent)
-        return await self._send("POST", self._operations, headers, orjson.dumps(content), span)
+        return await self._send("POST", self._operations, headers, orjson.dumps(content), span, door)
 
-    async def poll(self, entry: Entry, token: str, resent: int) -> Received:
+    async def poll(self, entry: Entry, token: str, resent: int, door: Door) -> Received:
         url = f"{self._operations}?operation_id={quote(entry.operation_id or '', safe='')}"
         headers = [_bearer(token)]
-        return await self._send("GET", url, headers, b"", self._attempt("GET", url, headers, entry, resent))
+        return await self._send("GET", url, headers, b"", self._attempt("GET", url, headers, entry, resent), door)
 
     async def token(self, account: str, credentials: Credentials) -> Received:
         pair = f"{credentials.client_id}:{credentials.client_secret.get_secret_value()}"
@@ -74,9 +76,9 @@ class Client:
         body = orjson.dumps({"grant_type": "client_credentials", "audience": audience})
         url = f"{self._base_url}/v1/accounts/{quote(account, safe='')}/auth/token"
         # A trace of its own: it serves many requests.
-        return await self._send("POST", url, headers, body, self._tracing.attempt("POST", url, None, None, 0))
+        return await self._send("POST", url, headers, body, self._tracing.attempt("POST", url, None, None, 0), always)
 
-    def _attempt(self, method: str, url: str, headers: list[tuple[str, str]], entry: Entry, resent: int) -> Span:
+    def _attempt(self, method: str, url: str, headers: Headers, entry: Entry, resent: int) -> Span:
         """The span of this call, its context put into the headers."""
         request = entry.request
         span = self._tracing.attempt(
@@ -87,16 +89,19 @@ class Client:
                 headers.append((name, value))
         return span
 
-    async def _send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes, span: Span) -> Received:
+    async def _send(self, method: str, url: str, headers: Headers, body: bytes, span: Span, door: Door) -> Received:
         started = self._clock()
         status: int | None = None
         error: str | None = "interrupted"
         try:
-            received = await self._transport.send(method, url, headers, body)
+            received = await self._transport.send(method, url, headers, body, door)
             status, error = received.status, None
             return received
         except httpx.HTTPError as reason:
             error = read_exception(reason).cause
+            raise
+        except DoorClosedError:
+            error = "door_closed"
             raise
         finally:
             self._metrics.http(method, status, error, self._clock() - started)

@@ -13,7 +13,7 @@ import structlog
 from worker.dintero.answers import read_exception, retry_after
 from worker.dintero.call import Credentials
 from worker.dintero.client import Client
-from worker.dintero.transport import Received
+from worker.dintero.http1 import Received
 
 DEFAULT_LIFETIME = 600.0
 LONGEST_LIFETIME = 24 * 3600.0

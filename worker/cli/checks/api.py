@@ -10,8 +10,10 @@ from email.utils import parsedate_to_datetime
 from worker.cli.checks.finding import Finding, Level
 from worker.dintero.call import Credentials
 from worker.dintero.client import Client
+from worker.dintero.http1 import Received
+from worker.dintero.pool import Door
 from worker.dintero.tokens import TokenError, Tokens
-from worker.dintero.transport import Received, Transport, build_transport
+from worker.dintero.transport import Headers, Transport, always, build_transport
 from worker.settings import Settings
 from worker.telemetry.tracing import Tracing
 
@@ -28,9 +30,9 @@ class _Noting(Transport):
         self.status: int | None = None
         self.ahead: float | None = None
 
-    async def send(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> Received:
+    async def send(self, method: str, url: str, headers: Headers, body: bytes, door: Door = always) -> Received:
         asked = time.time()
-        received = await self._inner.send(method, url, headers, body)
+        received = await self._inner.send(method, url, headers, body, door)
         self.status = received.status
         date = _seconds(received.headers.get("date"))
         # The header has whole seconds, cut off.
@@ -45,10 +47,14 @@ class _Uncounted:
 
 
 async def check_tokens(settings: Settings, credentials: Mapping[str, Credentials]) -> list[Finding]:
-    # Not pyreqwest: its threads can outlive its client for a moment, and abort a process that ends within it.
-    transport = build_transport(
-        "httpx", request_timeout=settings.dintero_request_timeout, ca_file=settings.dintero_ssl_cafile
-    )
+    try:
+        transport = build_transport(
+            settings.dintero_transport,
+            request_timeout=settings.dintero_request_timeout,
+            ca_file=settings.dintero_ssl_cafile,
+        )
+    except ValueError as error:
+        return [Finding("api", Level.PROBLEM, str(error))]
     some = asyncio.Semaphore(_AT_ONCE)
 
     async def one(account: str, each: Credentials) -> tuple[Finding, float | None]:
