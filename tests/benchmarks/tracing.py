@@ -20,7 +20,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import structlog
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -29,6 +28,7 @@ from worker.cli.run import spare_the_collector
 from worker.domain.outcome import OutcomeType, about
 from worker.domain.request import Request
 from worker.telemetry import logs
+from worker.telemetry.exporter import Exporter
 from worker.telemetry.recording import RecordedTracing
 from worker.telemetry.session import Session
 from worker.telemetry.tracing import Tracing
@@ -74,7 +74,7 @@ def main() -> None:
     try:
         endpoint = f"{ours.recv()}/v1/traces"
         provider = TracerProvider(shutdown_on_exit=False)
-        processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, session=Session("TRACES")))
+        processor = BatchSpanProcessor(Exporter(endpoint=endpoint, session=Session("TRACES")))
         recorded = RecordedTracing(provider, processor, **_NAMES)
         _print(_measured(processor, recorded))
         asyncio.run(recorded.stop(10))

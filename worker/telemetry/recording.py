@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -27,6 +26,7 @@ from worker.domain import identity
 from worker.domain.outcome import Outcome
 from worker.domain.request import Invalid, Request
 from worker.telemetry import export
+from worker.telemetry.exporter import Exporter
 from worker.telemetry.session import Session
 from worker.telemetry.tracing import NOTHING, Span, Tracing
 
@@ -291,7 +291,7 @@ def build(
     """Sent in batches by OTLP over HTTP. Raises ValueError where a variable of the SDK's holds nonsense."""
     # The provider reads the sampler from the environment.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    processor = BatchSpanProcessor(OTLPSpanExporter(session=Session("TRACES")))
+    processor = BatchSpanProcessor(Exporter(session=Session("TRACES")))
     return RecordedTracing(
         provider,
         processor,
