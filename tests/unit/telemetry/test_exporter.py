@@ -1,7 +1,10 @@
 """What is sent for a batch of spans: all that the SDK's own encoder would send."""
 
+from collections.abc import Sequence
+
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -53,3 +56,14 @@ def test_what_cannot_be_sent_costs_its_attribute_alone() -> None:
         Exporter(endpoint=f"{sink.url}/v1/traces", session=session).export(spans)
     assert [span.name for span in sink.spans] == [span.name for span in spans]
     assert ["messaging.message.id" in span.attributes for span in sink.spans[:2]] == [True, False]
+
+
+def test_where_the_sdk_keeps_its_client_elsewhere_the_sdk_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Sequence[ReadableSpan]] = []
+    monkeypatch.setattr(OTLPSpanExporter, "export", lambda _, batch: sent.append(batch))
+    spans = steps()
+    with Session("TRACES") as session:
+        exporter = Exporter(session=session)
+        del exporter._client
+        exporter.export(spans)
+    assert sent == [spans]
