@@ -1,6 +1,8 @@
 """Connections of our own: which are used again, whose answer is whose, and what a server can do to them."""
 
 import asyncio
+import gc
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import cast
@@ -10,8 +12,9 @@ import pytest
 
 from tests.contract.conftest import PATIENCE, SILENCE
 from worker.dintero import pool
-from worker.dintero.http1 import MAX_BODY, MAX_HEAD, Received, ResponseTooLarge
+from worker.dintero.http1 import MAX_BODY, MAX_HEAD, MAX_PARTS, HttpConnection, Received, ResponseTooLarge
 from worker.dintero.pool import DoorClosedError
+from worker.dintero.route import Route
 from worker.dintero.transport import PooledTransport, Transport, build_transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -231,9 +234,10 @@ async def test_an_answer_cut_short_is_no_answer(transport: Transport, beginning:
         b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 20\r\n\r\n",
+        b"HTTP/1.1 099 OK\r\nContent-Length: 2\r\n\r\nno" + OK,
         b"\x16\x03\x01\x00\x05",
     ],
-    ids=["101", "two framings", "two lengths", "a negative length", "no chunk", "no status", "TLS"],
+    ids=["101", "two framings", "two lengths", "a negative length", "no chunk", "no status", "under 100", "TLS"],
 )
 async def test_what_is_no_answer_by_the_rules_is_an_error_and_ends_the_connection(
     transport: Transport, answer: bytes
@@ -327,3 +331,153 @@ async def test_what_would_end_a_header_or_the_target_is_not_sent(transport: Tran
         with pytest.raises(httpx.LocalProtocolError):
             await transport.send("GET", server.url + path, [("X-Header", value)], b"")
     assert server.connections == 0
+
+
+@pytest.mark.parametrize("unread", [OK, b""], ids=["an answer", "its end"])
+async def test_a_connection_with_something_unread_on_it_is_not_used(transport: Transport, unread: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        for number in (1, 2):
+            asking = asyncio.create_task(transport.send("GET", url, [], b""))
+            connection, _ = await loop.sock_accept(listening)
+            with connection:
+                assert (await loop.sock_recv(connection, 4096)).startswith(b"GET")
+                await loop.sock_sendall(connection, OK)
+                assert (await asking).body == b"ok", number
+                # In the step that asks again: the loop has no turn to read it.
+                connection.sendall(unread)
+                connection.shutdown(socket.SHUT_WR)
+
+
+async def test_a_connection_that_ended_as_it_was_made_was_sent_nothing(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = Route.connect
+
+    async def ended(route: Route, lost: Callable[[HttpConnection], None], timeout: float) -> HttpConnection:
+        gone = asyncio.Event()
+
+        def told(connection: HttpConnection) -> None:
+            lost(connection)
+            gone.set()
+
+        connection = await connect(route, told, timeout)
+        connection.abort()
+        await gone.wait()
+        return connection
+
+    async with serving(saying(OK)) as server, asyncio.timeout(PATIENCE / 2):
+        monkeypatch.setattr(Route, "connect", ended)
+        with pytest.raises(httpx.ConnectError):
+            await get(transport, server)
+        await transport.aclose()
+
+
+async def test_a_connection_that_is_made_while_all_are_closed_ends_too(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, made, closed = Route.connect, asyncio.Event(), asyncio.Event()
+
+    async def slow(route: Route, lost: Callable[[HttpConnection], None], timeout: float) -> HttpConnection:
+        connection = await connect(route, lost, timeout)
+        made.set()
+        await closed.wait()
+        return connection
+
+    async with serving(saying(OK)) as server:
+        monkeypatch.setattr(Route, "connect", slow)
+        call = asyncio.create_task(get(transport, server))
+        await made.wait()
+        await transport.aclose()
+        closed.set()
+        with pytest.raises(httpx.ConnectError):
+            await call
+        await server.until_ended(1)
+    assert server.heads == []
+
+
+async def test_connections_that_are_needed_no_more_end_one_with_each_call(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(saying(OK)) as server, asyncio.timeout(PATIENCE):
+        await asyncio.gather(*(get(transport, server) for _ in range(4)))
+        monkeypatch.setattr(pool, "_IDLE", 0.1)
+        while server.ended < 3:
+            await get(transport, server)
+
+
+async def test_an_answer_that_comes_before_the_request_is_sent_is_given_and_the_connection_not_used_again(
+    transport: Transport,
+) -> None:
+    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
+        cast(asyncio.Transport, writer.transport).pause_reading()
+        writer.write(OK)
+
+    async with serving(answer) as server:
+        for number in (1, 2):
+            assert (await transport.send("POST", server.url, [], bytes(20_000_000))).body == b"ok"
+            assert server.connections == number
+
+
+async def test_a_connection_that_waits_keeps_nothing_of_its_last_answer(transport: Transport) -> None:
+    async with serving(saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MAX_BODY + bytes(MAX_BODY))) as server:
+        await get(transport, server)
+        [(_, known)] = cast(PooledTransport, transport)._origins.values()
+        [connection] = known._idle
+        assert connection._body == []
+
+
+@pytest.mark.parametrize("end", ["silence", "cut", "garbage", "no TLS"])
+async def test_a_call_that_fails_leaves_nothing_to_the_garbage_collector(end: str) -> None:
+    """The worker's looks at what is old very seldom."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write({"cut": OK[:-1], "garbage": b"garbage"}.get(end, b""))
+        if end == "silence":
+            await reader.read()
+        writer.close()
+
+    transport = build_transport("asyncio", request_timeout=0.1 if end == "silence" else PATIENCE)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server, asyncio.timeout(PATIENCE):
+        scheme, port = "https" if end == "no TLS" else "http", server.sockets[0].getsockname()[1]
+        gc.collect()
+        gc.disable()
+        try:
+            with pytest.raises(httpx.TransportError):
+                await transport.send("GET", f"{scheme}://127.0.0.1:{port}/x", [], b"")
+            for _ in range(1_000):
+                left = sum(isinstance(kept, HttpConnection) for kept in gc.get_objects())
+                if not left:
+                    break
+                await asyncio.sleep(0.01)
+            assert left == 0
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize("host", ["a..b", ".example", 70 * "a"])
+async def test_a_name_that_is_none_was_sent_nothing(transport: Transport, host: str) -> None:
+    with pytest.raises(httpx.ConnectError):
+        await transport.send("GET", f"http://{host}/x", [], b"")
+
+
+@pytest.mark.parametrize(
+    ("begin", "part", "end"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"a:\r\n", b"Content-Length: 0\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", b"0\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a:\r\n", b"\r\n"),
+    ],
+    ids=["headers", "chunks", "trailers"],
+)
+async def test_an_answer_of_many_small_parts_is_given_up_since_each_takes_time(
+    transport: Transport, begin: bytes, part: bytes, end: bytes
+) -> None:
+    async with serving(saying(begin + (MAX_PARTS // 2) * part + end)) as server:
+        assert (await get(transport, server)).status == 200
+    async with serving(saying(begin + (MAX_PARTS + 1) * part + end)) as server:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await get(transport, server)

@@ -5,6 +5,7 @@ could be taken for the answer to the next request; so does every answer that was
 """
 
 import asyncio
+import select
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
@@ -14,6 +15,9 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 MAX_BODY = 1024 * 1024
 MAX_HEAD = 64 * 1024
 """Of what is around an answer's body (heads, the sizes of chunks, trailers), and as many bytes more as the body has."""
+MAX_PARTS = 10_000
+"""Headers, pieces of the body, interim answers. Each costs up to a microsecond, however short: with a read's 50,000 the
+loop stood still for 20 ms."""
 KEPT = ("retry-after", "date")
 _FRAMING = ("content-length", "transfer-encoding")
 
@@ -38,7 +42,7 @@ class HttpConnection(asyncio.Protocol):
         self.reusable = True
         self._lost = lost
         self._transport: asyncio.Transport
-        self._parser = HttpResponseParser(self)
+        self._parser: HttpResponseParser
         self._answer: asyncio.Future[Received] | None = None
         self._begin()
 
@@ -46,7 +50,7 @@ class HttpConnection(asyncio.Protocol):
         self._status = 0
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
-        self._size = self._taken = 0
+        self._size = self._taken = self._parts = 0
         self._framed = self._complete = False
 
     async def exchange(self, request: bytes, deadline: float) -> Received:
@@ -57,18 +61,29 @@ class HttpConnection(asyncio.Protocol):
         """
         loop = asyncio.get_running_loop()
         self.reusable = False
-        self._begin()
-        answer: asyncio.Future[Received] = loop.create_future()
-        self._answer = answer
+        self._answer = loop.create_future()
         timer = loop.call_at(deadline, self._fail, httpx.ReadTimeout("no whole answer in time"))
         self._transport.write(request)
         try:
-            return await answer
+            return await self._answer  # no name of this frame: an error refers to the frame, which would be a circle
         finally:
             timer.cancel()
             self._answer = None
+            self._begin()  # or the answer would be kept for as long as the connection waits
             if not self.reusable:
                 self.abort()
+
+    def quiet(self) -> bool:
+        """Whether another exchange may follow now: nothing that the server said lies unread, nor its end.
+
+        The loop may have had no turn to read it, and it would be taken for the answer, or the request be in doubt.
+        """
+        heard = self._transport.get_extra_info("socket") if self.reusable else None
+        if heard is None:
+            return False
+        unread = select.poll()
+        unread.register(heard, select.POLLIN)
+        return not unread.poll(0)
 
     def abort(self) -> None:
         """End the connection, whatever it is doing."""
@@ -79,6 +94,9 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # It refers to us: a circle would stay in memory until the collector comes. `connection_lost` parts the two, and
+        # is not called where TLS failed before this was.
+        self._parser = HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None or self._answer.done():
@@ -100,6 +118,7 @@ class HttpConnection(asyncio.Protocol):
             self._succeed(self._answer)
 
     def eof_received(self) -> None:
+        self.reusable = False
         # An answer without a length ends with its connection.
         if self._answer and not self._answer.done() and self._status >= 200 and not self._framed:
             self._succeed(self._answer)
@@ -107,7 +126,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.reusable = False
         self._fail(httpx.ReadError("connection lost"))
-        del self._parser  # it refers to us: a circle would stay in memory until the collector comes
+        del self._parser
         self._lost(self)
 
     def _succeed(self, answer: asyncio.Future[Received]) -> None:
@@ -122,8 +141,10 @@ class HttpConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._complete:
             raise httpx.RemoteProtocolError("an answer that nobody asked for")  # its body would be added to ours
+        self._count()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._count()
         known = name.decode("latin-1").lower()
         if known in KEPT:
             self._headers[known] = value.decode("latin-1")
@@ -132,8 +153,11 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()
+        if self._status < 100:
+            raise httpx.RemoteProtocolError("a status that is none")  # nor is it an interim one, and it may have a body
 
     def on_body(self, chunk: bytes) -> None:
+        self._count()
         self._size += len(chunk)
         if self._size <= MAX_BODY:
             self._body.append(chunk)
@@ -144,4 +168,10 @@ class HttpConnection(asyncio.Protocol):
             self._headers = {}
             return
         self._complete = True
-        self.reusable = self._parser.should_keep_alive()
+        unsent = self._transport.get_write_buffer_size()  # where it answers before it has read the request
+        self.reusable = self._parser.should_keep_alive() and not unsent
+
+    def _count(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise ResponseTooLarge(f"the answer is of over {MAX_PARTS} parts")

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import httpx
+
 from worker.dintero.http1 import HttpConnection, Received
 from worker.dintero.route import Route
 
@@ -26,6 +28,7 @@ class Pool:
         self._standing: set[HttpConnection] = set()
         self._idle: dict[HttpConnection, float] = {}
         self._emptied = asyncio.Event()
+        self._closed = False
 
     async def exchange(self, request: bytes, door: Door, deadline: float) -> Received:
         """Asks `door` and writes the request in one synchronous step, on a connection that stands (rule 8).
@@ -39,26 +42,36 @@ class Pool:
             return await connection.exchange(request, deadline)
         finally:
             if connection.reusable:
-                self._idle[connection] = asyncio.get_running_loop().time()
+                self._keep(connection)
 
     async def aclose(self) -> None:
-        """Ends all connections, and the exchanges on them."""
+        """Ends all connections, and the exchanges on them. Those that are being made end as they stand."""
+        self._closed = True
         for connection in self._standing:
             connection.abort()
         if self._standing:
             await self._emptied.wait()
 
     def _idle_one(self) -> HttpConnection | None:
-        """The one used last: the others grow old and end."""
+        """The one used last: the others grow old, and `_keep` ends them."""
         while self._idle:
             connection, since = self._idle.popitem()
-            if connection.reusable and asyncio.get_running_loop().time() - since < _IDLE:
+            if connection.quiet() and asyncio.get_running_loop().time() - since < _IDLE:
                 return connection
             connection.abort()
         return None
 
+    def _keep(self, connection: HttpConnection) -> None:
+        now = self._idle[connection] = asyncio.get_running_loop().time()
+        oldest, since = next(iter(self._idle.items()))
+        if now - since >= _IDLE:
+            oldest.abort()
+
     async def _connect(self) -> HttpConnection:
         connection = await self._route.connect(self._lost, self._connect_timeout)
+        if self._closed or not connection.reusable:
+            connection.abort()
+            raise httpx.ConnectError("ended as it was made")
         self._standing.add(connection)
         self._emptied.clear()
         return connection

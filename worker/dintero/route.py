@@ -88,8 +88,9 @@ class Route:
                 return connection
         except TimeoutError:
             raise httpx.ConnectTimeout("not connected in time") from None
-        except OSError as error:
-            raise httpx.ConnectError("cannot connect") from error
+        except (OSError, RuntimeError, ValueError) as error:  # uvloop's of a closed socket; a name that is none
+            # Without its traceback, whose frames refer to it: a circle.
+            raise httpx.ConnectError("cannot connect") from error.with_traceback(None)
 
     async def _reach(self) -> socket.socket:
         host, port = (self._proxy.host, self._proxy.port or 80) if self._proxy else (self._host, self._port)
