@@ -1,6 +1,7 @@
 """Connections of our own: which are used again, whose answer is whose, and what a server can do to them."""
 
 import asyncio
+import contextlib
 import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -333,37 +334,59 @@ async def test_what_would_end_a_header_or_the_target_is_not_sent(transport: Tran
     assert server.connections == 0
 
 
-@pytest.mark.parametrize("unread", [OK, b""], ids=["an answer", "its end"])
-async def test_a_connection_with_something_unread_on_it_is_not_used(transport: Transport, unread: bytes) -> None:
+@asynccontextmanager
+async def listening() -> AsyncIterator[tuple[str, Callable[[], Awaitable[socket.socket]]]]:
+    """An address, and what accepts the next connection there and reads the beginning of its request."""
     loop = asyncio.get_running_loop()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        for number in (1, 2):
+    with contextlib.ExitStack() as opened:
+        server = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server.setblocking(False)
+
+        async def accept() -> socket.socket:
+            connection = opened.enter_context((await loop.sock_accept(server))[0])
+            await loop.sock_recv(connection, 4096)
+            return connection
+
+        async with asyncio.timeout(PATIENCE):
+            yield f"http://127.0.0.1:{server.getsockname()[1]}", accept
+
+
+@pytest.mark.parametrize(
+    "unread", [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray", b""], ids=["an answer", "its end"]
+)
+async def test_a_connection_with_something_unread_on_it_is_not_used(transport: Transport, unread: bytes) -> None:
+    async with listening() as (url, accept):
+        for _ in range(2):
             asking = asyncio.create_task(transport.send("GET", url, [], b""))
-            connection, _ = await loop.sock_accept(listening)
-            with connection:
-                assert (await loop.sock_recv(connection, 4096)).startswith(b"GET")
-                await loop.sock_sendall(connection, OK)
-                assert (await asking).body == b"ok", number
-                # In the step that asks again: the loop has no turn to read it.
-                connection.sendall(unread)
-                connection.shutdown(socket.SHUT_WR)
+            connection = await accept()
+            connection.sendall(OK)
+            assert (await asking).body == b"ok"
+            # In the step that asks again: the loop has no turn to read it.
+            connection.sendall(unread)
+            connection.shutdown(socket.SHUT_WR)
 
 
-async def test_a_connection_that_ended_as_it_was_made_was_sent_nothing(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch
+async def test_an_answer_that_comes_before_the_request_is_sent_is_given_and_the_connection_not_used_again(
+    transport: Transport,
 ) -> None:
-    connect = Route.connect
+    async with listening() as (url, accept):
+        for _ in range(2):
+            asking = asyncio.create_task(transport.send("POST", url, [], bytes(20_000_000)))
+            (await accept()).sendall(OK)
+            assert (await asking).body == b"ok"
+
+
+async def test_a_connection_that_ended_as_it_was_made_was_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport, connect = build_transport("asyncio", request_timeout=PATIENCE), Route.connect
 
     async def ended(route: Route, lost: Callable[[HttpConnection], None], timeout: float) -> HttpConnection:
         gone = asyncio.Event()
 
-        def told(connection: HttpConnection) -> None:
+        def ends(connection: HttpConnection) -> None:
             lost(connection)
             gone.set()
 
-        connection = await connect(route, told, timeout)
+        connection = await connect(route, ends, timeout)
         connection.abort()
         await gone.wait()
         return connection
@@ -406,19 +429,6 @@ async def test_connections_that_are_needed_no_more_end_one_with_each_call(
         monkeypatch.setattr(pool, "_IDLE", 0.1)
         while server.ended < 3:
             await get(transport, server)
-
-
-async def test_an_answer_that_comes_before_the_request_is_sent_is_given_and_the_connection_not_used_again(
-    transport: Transport,
-) -> None:
-    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
-        cast(asyncio.Transport, writer.transport).pause_reading()
-        writer.write(OK)
-
-    async with serving(answer) as server:
-        for number in (1, 2):
-            assert (await transport.send("POST", server.url, [], bytes(20_000_000))).body == b"ok"
-            assert server.connections == number
 
 
 async def test_a_connection_that_waits_keeps_nothing_of_its_last_answer(transport: Transport) -> None:

@@ -98,6 +98,7 @@ def answers(draw: st.DrawFn) -> Answer:
     return Answer(head + content, Received(status, kept, body), framing == "end")
 
 
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 cuts = st.lists(st.integers(0, 300), max_size=8) | st.just(range(300))
 
 
@@ -106,7 +107,7 @@ def split(said: bytes, at: Sequence[int]) -> list[bytes]:
 
 
 @given(first=answers(), second=answers(), at=cuts)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 def test_however_an_answer_is_cut_it_is_read_alike_and_leaves_nothing_to_the_next(
     loop: asyncio.AbstractEventLoop, first: Answer, second: Answer, at: list[int]
 ) -> None:
@@ -118,7 +119,7 @@ def test_however_an_answer_is_cut_it_is_read_alike_and_leaves_nothing_to_the_nex
 
 
 @given(answer=answers(), length=st.integers(0, 300), at=cuts)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_part_of_an_answer_is_none_unless_its_end_is_that_of_its_connection(
     loop: asyncio.AbstractEventLoop, answer: Answer, length: int, at: list[int]
 ) -> None:
@@ -129,8 +130,18 @@ def test_part_of_an_answer_is_none_unless_its_end_is_that_of_its_connection(
         assert not client.connection.reusable
 
 
+def test_a_connection_that_its_server_ends_is_not_used_again_in_the_steps_until_it_is_lost(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    client = Client(loop)
+    assert client.hear([OK]) == Received(200, {}, b"ok")
+    assert client.connection.reusable
+    client.connection.eof_received()
+    assert not client.connection.reusable
+
+
 @given(answer=answers(), more=st.binary(min_size=1, max_size=20), at=cuts)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_what_comes_behind_an_answer_ends_the_connection_and_changes_nothing(
     loop: asyncio.AbstractEventLoop, answer: Answer, more: bytes, at: list[int]
 ) -> None:
@@ -141,7 +152,7 @@ def test_what_comes_behind_an_answer_ends_the_connection_and_changes_nothing(
 
 
 @given(answer=answers(), place=st.integers(0, 300), put=st.binary(max_size=4), over=st.integers(0, 4), at=cuts)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_whatever_bytes_come_there_is_an_answer_or_an_error_of_httpx_and_only_answers_keep_a_connection(
     loop: asyncio.AbstractEventLoop, answer: Answer, place: int, put: bytes, over: int, at: list[int]
 ) -> None:
