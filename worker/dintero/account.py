@@ -162,6 +162,7 @@ class Account:
         def door() -> bool:
             nonlocal sent
             sent = not self._closing and call.caller.door(call)
+            call.entry.sent += sent and call.kind is CallKind.CREATE
             return sent
 
         try:
@@ -188,7 +189,6 @@ class Account:
         entry = call.entry
         if call.kind is CallKind.CREATE:
             send, read, resent = self._client.create, read_create, entry.sent
-            entry.sent += 1
         else:
             send, read = self._client.poll, read_poll
         self._sent_at[call] = asyncio.get_running_loop().time()

@@ -11,6 +11,9 @@ from tests.unit.dintero.support import ACCOUNT, OTHER_ACCOUNT, Caller, Clock, Tr
 from worker.dintero import client
 from worker.dintero.call import CallKind
 from worker.dintero.circuit import FAILURES_TO_OPEN
+from worker.dintero.http1 import Received
+from worker.dintero.pool import Door
+from worker.dintero.transport import Headers, always
 from worker.domain.answer import Answer, Verdict
 
 
@@ -35,6 +38,20 @@ class _Busy:
         await asyncio.sleep(0)
         self._now -= 1
         return await accept(request)
+
+
+class _Connecting(Transport):
+    """Its connections for operations never come to stand."""
+
+    def __init__(self) -> None:
+        super().__init__(accept)
+        self.begun = asyncio.Event()
+
+    async def send(self, method: str, url: str, headers: Headers, body: bytes, door: Door = always) -> Received:
+        if url.endswith("/operations"):
+            self.begun.set()
+            await asyncio.Event().wait()
+        return await super().send(method, url, headers, body, door)
 
 
 def _always(status: int) -> Transport:
@@ -392,6 +409,24 @@ async def test_closing_in_a_hurry_leaves_a_sent_create_unknown() -> None:
     assert len(transport.requests) == 1
     await caller.api.aclose(0)
     assert answered.result() == Answer(Verdict.UNKNOWN, cause="closing")
+
+
+async def test_closing_in_a_hurry_leaves_a_create_that_still_connects_unsent() -> None:
+    transport = _Connecting()
+    caller = Caller(transport)
+    answered = caller.submit(CallKind.CREATE, entry())
+    await transport.begun.wait()
+    await caller.api.aclose(0)
+    assert answered.result() == Answer(Verdict.WITHHELD, cause="closing")
+
+
+async def test_a_create_that_the_door_kept_back_is_no_attempt_that_the_next_repeats() -> None:
+    ours, transport = entry(), Transport(accept)
+    caller = Caller(transport)
+    await caller.create(ours, door=lambda: False)
+    assert ours.sent == 0
+    await caller.create(ours)
+    assert ours.sent == 1
 
 
 async def test_one_accounts_trouble_does_not_stop_another() -> None:
