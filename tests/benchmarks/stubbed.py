@@ -26,7 +26,8 @@ from worker.dintero.api import Api
 from worker.dintero.call import Credentials
 from worker.dintero.http1 import Received
 from worker.dintero.pool import Door, DoorClosedError
-from worker.dintero.transport import Headers, Transport, always
+from worker.dintero.route import Headers
+from worker.dintero.transport import Transport, always
 from worker.domain.commit import Position
 from worker.domain.partition import Partition
 from worker.domain.policy import Policy

@@ -45,13 +45,15 @@ class Proxy:
         behind, before = await asyncio.open_connection("127.0.0.1", self._behind)
         self._writers.append(before)
         before.write(head)
-        await asyncio.gather(self._pipe(reader, before), self._pipe(behind, writer))
+        await asyncio.gather(pipe(reader, before), pipe(behind, writer))
 
-    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-        writer.close()
+
+async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Passes on what is read, and its end."""
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+    writer.close()
 
 
 @asynccontextmanager

@@ -95,7 +95,7 @@ async def get(transport: Transport, server: Server) -> Received:
 async def _noticed(transport: Transport) -> None:
     """Until the client knows of the ends of its connections."""
     async with asyncio.timeout(PATIENCE):
-        for _, known in cast(PooledTransport, transport)._origins.values():
+        for known in cast(PooledTransport, transport)._pools.values():
             await known._emptied.wait()
 
 
@@ -428,13 +428,13 @@ async def test_connections_that_are_needed_no_more_end_one_with_each_call(
         await asyncio.gather(*(get(transport, server) for _ in range(4)))
         monkeypatch.setattr(pool, "_IDLE", 0.1)
         while server.ended < 3:
-            await get(transport, server)
+            assert (await get(transport, server)).body == b"ok"
 
 
 async def test_a_connection_that_waits_keeps_nothing_of_its_last_answer(transport: Transport) -> None:
     async with serving(saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MAX_BODY + bytes(MAX_BODY))) as server:
         await get(transport, server)
-        [(_, known)] = cast(PooledTransport, transport)._origins.values()
+        [known] = cast(PooledTransport, transport)._pools.values()
         [connection] = known._idle
         assert connection._body == []
 

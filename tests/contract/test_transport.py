@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.contract.conftest import PATIENCE, SILENCE, Build
+from tests.contract.proxy import pipe
 from tests.contract.scripted import CUT, response, scripted
 from tests.contract.secure import Authority
 from worker.dintero.http1 import MAX_BODY, ResponseTooLarge
@@ -136,20 +137,13 @@ async def delayed(
         reached.set()
         await go_on.wait()
         behind, before = await asyncio.open_connection("127.0.0.1", secured.sockets[0].getsockname()[1])
-        await asyncio.gather(_pipe(reader, before), _pipe(behind, writer))
+        await asyncio.gather(pipe(reader, before), pipe(behind, writer))
 
     async with (
         await asyncio.start_server(note, "127.0.0.1", 0, ssl=authority.context) as secured,
         await asyncio.start_server(pass_on, "127.0.0.1", 0) as front,
     ):
         yield f"https://127.0.0.1:{front.sockets[0].getsockname()[1]}", reached, go_on, received
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-    writer.close()
 
 
 async def test_a_body_at_the_bound_is_given(transport: Transport) -> None:

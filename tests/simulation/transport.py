@@ -11,8 +11,9 @@ from tests.simulation.network import Network
 from tests.simulation.nonsense import Answer
 from worker.dintero.http1 import Received
 from worker.dintero.pool import Door, DoorClosedError
-from worker.dintero.transport import Headers, always
+from worker.dintero.route import Headers
 from worker.dintero.transport import Transport as HttpTransport
+from worker.dintero.transport import always
 
 _NEVER = 1e6
 

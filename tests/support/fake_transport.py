@@ -6,7 +6,8 @@ import httpx
 
 from worker.dintero.http1 import Received
 from worker.dintero.pool import Door, DoorClosedError
-from worker.dintero.transport import Headers, Transport, always
+from worker.dintero.route import Headers
+from worker.dintero.transport import Transport, always
 
 
 class FakeTransport(Transport):

@@ -19,8 +19,9 @@ from tests.unit.domain.support import request
 from worker.clock import Clock
 from worker.dintero.api import Api
 from worker.dintero.http1 import Received
-from worker.dintero.pool import Door
-from worker.dintero.transport import Headers, Transport, always
+from worker.dintero.pool import Door, DoorClosedError
+from worker.dintero.route import Headers
+from worker.dintero.transport import Transport, always
 from worker.domain.commit import Commit, Position
 from worker.domain.entry import Entry, State
 from worker.domain.finished import Finished
@@ -53,6 +54,8 @@ class Server(Transport):
     async def send(self, method: str, url: str, headers: Headers, body: bytes, door: Door = always) -> Received:
         if url.endswith("/auth/token"):
             return _received({"access_token": "token", "expires_in": 86_400})
+        if not door():
+            raise DoorClosedError
         (self.creates if method == "POST" else self.polls).append(self._clock())
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)

@@ -13,7 +13,8 @@ from worker.dintero.answers import read_exception
 from worker.dintero.call import Credentials
 from worker.dintero.http1 import Received
 from worker.dintero.pool import Door, DoorClosedError
-from worker.dintero.transport import Headers, Transport, always
+from worker.dintero.route import Headers
+from worker.dintero.transport import Transport, always
 from worker.domain.entry import Entry
 from worker.telemetry.tracing import Span, Tracing
 

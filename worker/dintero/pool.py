@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 
 from worker.dintero.http1 import HttpConnection, Received
-from worker.dintero.route import Route
+from worker.dintero.route import Headers, Route
 
 # Seconds. Servers end idle connections, seldom under a minute: a request on one that just ended would be in doubt.
 _IDLE = 30.0
@@ -30,11 +30,14 @@ class Pool:
         self._emptied = asyncio.Event()
         self._closed = False
 
-    async def exchange(self, request: bytes, door: Door, deadline: float) -> Received:
+    async def send(
+        self, method: str, target: str, headers: Headers, body: bytes, door: Door, deadline: float
+    ) -> Received:
         """Asks `door` and writes the request in one synchronous step, on a connection that stands (rule 8).
 
         Raises DoorClosedError, httpx's errors of connecting, or those of `HttpConnection.exchange`.
         """
+        request = self._route.head(method, target, headers, len(body)) + body
         connection = self._idle_one() or await self._connect()
         try:
             if not door():

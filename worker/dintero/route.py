@@ -5,7 +5,7 @@ import base64
 import re
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from urllib.request import getproxies_environment, proxy_bypass
 
 import httpx
@@ -19,6 +19,8 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}
 _NEXT_ADDRESS = 0.25
 _PROXIED = {"http", "https", "all"}
 _AGREED = re.compile(rb"HTTP/1\.[01] 2[0-9][0-9][ \r]")
+
+Headers = list[tuple[str, str]]
 
 
 class Proxies:
@@ -58,7 +60,7 @@ class Route:
         self._target_prefix = origin if passed_on else ""
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in every.items())
 
-    def head(self, method: str, target: str, headers: Sequence[tuple[str, str]], length: int) -> bytes:
+    def head(self, method: str, target: str, headers: Headers, length: int) -> bytes:
         """What a request begins with, up to its body. Raises `httpx.LocalProtocolError` where it would be no head."""
         said = "".join([target, *(value for _, value in headers)])
         if not (said.isascii() and said.isprintable()) or " " in target:

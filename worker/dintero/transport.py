@@ -22,7 +22,7 @@ import httpx
 from worker import __version__
 from worker.dintero.http1 import KEPT, MAX_BODY, Received, ResponseTooLarge
 from worker.dintero.pool import Door, DoorClosedError, Pool
-from worker.dintero.route import Proxies, Route
+from worker.dintero.route import Headers, Proxies, Route
 
 SYSTEM = "terminal-operations-worker"
 HEADERS = {
@@ -33,8 +33,6 @@ HEADERS = {
     "Dintero-System-Plugin-Name": SYSTEM,
     "Dintero-System-Plugin-Version": __version__,
 }
-
-Headers = list[tuple[str, str]]
 
 
 def always() -> bool:
@@ -87,20 +85,19 @@ class PooledTransport(Transport):
         self._connect_timeout = connect_timeout
         self._trusted = trusted
         self._proxies = Proxies()
-        self._origins: dict[str, tuple[Route, Pool]] = {}
+        self._pools: dict[str, Pool] = {}
 
     async def send(self, method: str, url: str, headers: Headers, body: bytes, door: Door = always) -> Received:
         deadline = asyncio.get_running_loop().time() + self._request_timeout
         origin, target = _split(url)
-        known = self._origins.get(origin)
-        if known is None:
+        pool = self._pools.get(origin)
+        if pool is None:
             route = Route(origin, self._proxies, self._trusted, HEADERS)
-            known = self._origins[origin] = route, Pool(route, self._connect_timeout)
-        route, pool = known
-        return await pool.exchange(route.head(method, target, headers, len(body)) + body, door, deadline)
+            pool = self._pools[origin] = Pool(route, self._connect_timeout)
+        return await pool.send(method, target, headers, body, door, deadline)
 
     async def aclose(self) -> None:
-        for _, pool in self._origins.values():
+        for pool in self._pools.values():
             await pool.aclose()
 
 

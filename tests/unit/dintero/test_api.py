@@ -13,7 +13,8 @@ from worker.dintero.call import CallKind
 from worker.dintero.circuit import FAILURES_TO_OPEN
 from worker.dintero.http1 import Received
 from worker.dintero.pool import Door
-from worker.dintero.transport import Headers, always
+from worker.dintero.route import Headers
+from worker.dintero.transport import always
 from worker.domain.answer import Answer, Verdict
 
 

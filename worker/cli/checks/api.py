@@ -12,8 +12,9 @@ from worker.dintero.call import Credentials
 from worker.dintero.client import Client
 from worker.dintero.http1 import Received
 from worker.dintero.pool import Door
+from worker.dintero.route import Headers
 from worker.dintero.tokens import TokenError, Tokens
-from worker.dintero.transport import Headers, Transport, always, build_transport
+from worker.dintero.transport import Transport, always, build_transport
 from worker.settings import Settings
 from worker.telemetry.tracing import Tracing
 
