@@ -113,6 +113,7 @@ def test_without_brokers_all_that_needs_them_is_skipped(bare_system: System) -> 
 
 
 def test_missing_topics_are_told_with_the_command_that_makes_them(bare_system: System) -> None:
+    bare_system.simulator.wait_until_ready()
     code, findings = _check(bare_system.environment())
     (problem,) = [each for each in findings if each["check"] == "topics"]
     assert code == 1

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ import httpx
 
 _STOP_TIMEOUT = 20.0
 _POLL = 0.05
+# Nothing here uses TLS, and the authorities that httpx would load cost 25 ms of CPU at each call.
+_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 _given: set[int] = set()
 
@@ -116,7 +119,7 @@ class HttpProcess(Process):
     def get(self, path: str) -> Any:
         """The JSON (else the text) at `path`, or None when there is no good answer now."""
         try:
-            answer = httpx.get(f"{self.url}{path}", timeout=10, trust_env=False)
+            answer = httpx.get(f"{self.url}{path}", timeout=10, trust_env=False, verify=_NO_AUTHORITIES)
         except httpx.HTTPError:
             return None
         if answer.status_code != httpx.codes.OK:
