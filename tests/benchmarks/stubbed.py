@@ -79,6 +79,10 @@ class StubProducer(Producer):
     def __init__(self) -> None:
         self.writes = 0
 
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
         self.writes += 1
         await asyncio.sleep(_WRITE)

@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from aiokafka.errors import ConcurrentTransactions, ProducerFenced
+from aiokafka.errors import (
+    ConcurrentTransactions,
+    DuplicateSequenceNumber,
+    InvalidTxnState,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+)
 
 from tests.simulation.coordinator import GroupCoordinator
 from tests.simulation.log import Log, Stored
@@ -31,6 +37,8 @@ class Transactional:
     ending: bool = False
     """Decided, and its markers are on their way."""
     written: list[tuple[Log, Stored]] = field(default_factory=list)
+    sequences: dict[Place, int] = field(default_factory=dict)
+    """The next of each partition, of this epoch."""
 
 
 class Broker:
@@ -73,6 +81,7 @@ class Broker:
             raise ConcurrentTransactions
         known.epoch += 1
         known.owner = owner
+        known.sequences = {}
         return known.epoch
 
     def begin(self, id_: str, epoch: int) -> None:
@@ -85,10 +94,16 @@ class Broker:
             known.open = number = self._transactions
             self._loop.call_later(_TRANSACTION_TIMEOUT, self._time_out, known, number, context=OUTSIDE)
 
-    def produce(self, id_: str, epoch: int, place: Place, stored: Sequence[Stored]) -> None:
+    def produce(self, id_: str, epoch: int, place: Place, stored: Sequence[Stored], sequence: int) -> None:
         known = self._checked(id_, epoch)
+        expected = known.sequences.get(place, 0)
+        if sequence < expected:
+            raise DuplicateSequenceNumber  # it is written
+        if sequence > expected:
+            raise OutOfOrderSequenceNumber
         if known.open is None:  # the leader asks the coordinator before the first write: nothing is left hanging
-            raise ProducerFenced
+            raise InvalidTxnState
+        known.sequences[place] = sequence + len(stored)
         log = self.logs[place]
         for record in stored:
             record.visible, record.timestamp = None, self._now()
@@ -96,8 +111,12 @@ class Broker:
             known.written.append((log, record))
 
     def end(self, id_: str, epoch: int) -> None:
-        """Commit. From here on it is decided, whatever the producer hears."""
-        self._end(self._checked(id_, epoch), commit=True)
+        """Commit. From here on it is decided, whatever the producer hears; he may ask again."""
+        known = self._checked(id_, epoch)
+        if known.ending:
+            raise ConcurrentTransactions
+        if known.open is not None:
+            self._end(known, commit=True)
 
     def _checked(self, id_: str, epoch: int) -> Transactional:
         known = self.transactional[id_]

@@ -1,16 +1,26 @@
-"""Stand-ins for aiokafka's producer, with and without transactions: what the worker uses of it, with its traps."""
+"""Stand-ins for aiokafka's producer without transactions, and for the client under those with: what is used of them."""
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from aiokafka.errors import ConcurrentTransactions, KafkaConnectionError
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    BrokerResponseError,
+    ConcurrentTransactions,
+    InvalidProducerEpoch,
+    KafkaConnectionError,
+    ProducerFenced,
+)
+from aiokafka.record.memory_records import MemoryRecords
 
-from tests.simulation.broker import Place
+from tests.simulation.broker import Broker, Place
 from tests.simulation.clients import Link
 from tests.simulation.log import Headers, Stored
+from worker.kafka.wire import AddPartitions, Begun, EndTransaction, InitProducerId, Produce, Request
 
-_BACK_OFF = 0.02
+_COORDINATOR = 0
 
 
 class Batch:
@@ -25,7 +35,7 @@ class Batch:
 class PlainProducer:
     """Without transactions: what arrived stays, whatever the sender hears of it."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, **_: Any) -> None:
         self._link = link
         self._sending: list[asyncio.Task[None]] = []
 
@@ -36,7 +46,7 @@ class PlainProducer:
             task.cancel()
 
     async def partitions_for(self, topic: str) -> set[int]:
-        return {number for known, number in self._link.broker.logs if known == topic}
+        return _partitions(self._link, topic)
 
     def create_batch(self) -> Batch:
         return Batch()
@@ -47,57 +57,82 @@ class PlainProducer:
         return task
 
     async def _send(self, stored: list[Stored], place: Place) -> None:
-        await self._ask(lambda: self._link.broker.append(place, stored))
-
-    async def _ask(self, act: Callable[[], Any]) -> Any:
-        """One request, which may fail before it arrives or after."""
-        troubled, before = self._link.troubled(), self._link.random.random() < 0.5
-        if troubled and before:
-            raise KafkaConnectionError("the connection was lost before the request")
-        answer = await self._link.network.ask(act)
-        if troubled:
-            raise KafkaConnectionError("the connection was lost before the answer")
-        return answer
+        await _ask(self._link, lambda: self._link.broker.append(place, stored))
 
 
-class TransactionalProducer(PlainProducer):
-    """After any failure it is not safe to use, and says nothing of it (trap T5)."""
+class ProducerClient:
+    """aiokafka's client, as far as transactions are asked of it. Each partition of a topic has its own leader."""
 
-    def __init__(self, link: Link, transactional_id: str) -> None:
-        super().__init__(link)
-        self._id = transactional_id
-        self._epoch = -1
+    unauthorized_topics = frozenset[str]()
 
-    async def start(self) -> None:
+    def __init__(self, link: Link, **_: Any) -> None:
+        self._link = link
+        self.cluster = self
+
+    async def bootstrap(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def add_topic(self, topic: str) -> None: ...
+
+    async def force_metadata_update(self) -> None: ...
+
+    async def coordinator_lookup(self, *_: Any) -> int:
+        return _COORDINATOR
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return _partitions(self._link, topic)
+
+    def leader_for_partition(self, place: TopicPartition) -> int:
+        return int(place.partition)
+
+    async def send(self, node: int, request: Request, group: int = 0) -> Any:
+        return await _ask(self._link, lambda: self._answer(request))
+
+    def _answer(self, request: Request) -> Any:
         broker = self._link.broker
-        self._epoch = await self._patiently(lambda: broker.init(self._id, self._link.process))
-
-    async def stop(self) -> None:
-        """Leaves an open transaction open (trap T13)."""
-        await super().stop()
-
-    async def begin_transaction(self) -> None:
-        self._sending = []
-
-    async def commit_transaction(self) -> None:
-        """A failed delivery does not stop it (trap T1)."""
-        await asyncio.wait(self._sending)
-        broker, epoch = self._link.broker, self._epoch
-        await self._patiently(lambda: broker.end(self._id, epoch))
-
-    async def _send(self, stored: list[Stored], place: Place) -> None:
-        broker, epoch = self._link.broker, self._epoch
-        await self._patiently(lambda: broker.begin(self._id, epoch))
-        await self._patiently(lambda: broker.produce(self._id, epoch, place, stored))
-
-    async def _patiently(self, act: Callable[[], Any]) -> Any:
-        """A request, again as long as the coordinator still ends the last transaction."""
-        while True:
-            try:
-                return await self._ask(act)
-            except ConcurrentTransactions:
-                await asyncio.sleep(_BACK_OFF)
+        match request:
+            case InitProducerId():
+                try:
+                    return Begun(0, 1, broker.init(request.transactional_id, self._link.process))
+                except ConcurrentTransactions as error:
+                    return Begun(error.errno, -1, -1)
+            case AddPartitions(identity=(id_, _, epoch), places=places):
+                return dict.fromkeys(places, _code(lambda: broker.begin(id_, epoch)))
+            case Produce(identity=(id_, _, epoch), batches=batches):
+                return {place: _code(partial(_write, broker, id_, epoch, place, batches[place])) for place in batches}
+            case EndTransaction(identity=(id_, _, epoch)):
+                return _code(lambda: broker.end(id_, epoch))
+        raise AssertionError(f"nobody answers {request}")
 
 
-def simulated_producer(link: Link, *, transactional_id: str | None = None, **_: Any) -> PlainProducer:
-    return TransactionalProducer(link, transactional_id) if transactional_id else PlainProducer(link)
+def _code(act: Callable[[], None]) -> int:
+    try:
+        act()
+    except ProducerFenced:
+        return int(InvalidProducerEpoch.errno)
+    except BrokerResponseError as error:
+        return int(error.errno)
+    return 0
+
+
+def _write(broker: Broker, id_: str, epoch: int, place: TopicPartition, content: bytes) -> None:
+    batch = MemoryRecords(bytes(content)).next_batch()
+    assert batch.producer_epoch == epoch
+    stored = [Stored(record.key, record.value, record.headers, 0) for record in batch]
+    broker.produce(id_, epoch, place, stored, batch.base_sequence)
+
+
+def _partitions(link: Link, topic: str) -> set[int]:
+    return {number for known, number in link.broker.logs if known == topic}
+
+
+async def _ask(link: Link, act: Callable[[], Any]) -> Any:
+    """One request, which may fail before it arrives or after."""
+    troubled, before = link.troubled(), link.random.random() < 0.5
+    if troubled and before:
+        raise KafkaConnectionError("the connection was lost before the request")
+    answer = await link.network.ask(act)
+    if troubled:
+        raise KafkaConnectionError("the connection was lost before the answer")
+    return answer

@@ -17,7 +17,7 @@ from tests.simulation.check import POLL_RECORDS
 from tests.simulation.clients import SimulatedAdmin, SimulatedConsumer
 from tests.simulation.loop import PROCESS
 from tests.simulation.machine import Machine
-from tests.simulation.producers import simulated_producer
+from tests.simulation.producers import PlainProducer, ProducerClient
 from tests.simulation.script import PARTITIONS
 from worker.clock import Clock
 from worker.dintero.api import Api
@@ -70,7 +70,8 @@ def replacements(world: "World") -> Iterator[None]:
         "worker.kafka.group._POLL_RECORDS": POLL_RECORDS,
         "worker.kafka.restore.AIOKafkaConsumer": client(SimulatedConsumer),
         "worker.kafka.restore.AIOKafkaAdminClient": client(SimulatedAdmin),
-        "worker.kafka.producer.AIOKafkaProducer": client(simulated_producer),
+        "worker.kafka.producer.AIOKafkaProducer": client(PlainProducer),
+        "worker.kafka.transactions.AIOKafkaClient": client(ProducerClient),
         "worker.runtime.build_transport": lambda *_, **__: machine().transport,
         "worker.runtime.build_tracing": lambda *_, **__: Tracing(),
         "worker.runtime.export.resource": _nothing,

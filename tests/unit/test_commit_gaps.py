@@ -1,13 +1,10 @@
-"""How far apart the commits of an engine are, in virtual time, and what its producer does when they come too close."""
+"""How far apart the commits of an engine are, in virtual time."""
 
 import asyncio
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka.errors import ConcurrentTransactions
-from aiokafka.producer.sender import AddPartitionsToTxnHandler
 
 from tests.simulation.loop import SimulatedLoop
 from tests.support.unmeasured import Unmeasured
@@ -17,7 +14,6 @@ from worker.domain.commit import Commit, Position
 from worker.domain.partition import Partition
 from worker.domain.request import Record, Request
 from worker.engine import Engine
-from worker.kafka import producer
 from worker.telemetry.recent import Recent
 from worker.telemetry.tracing import Tracing
 
@@ -104,11 +100,3 @@ def test_the_more_a_commit_had_the_longer_the_next_one_gathers(
         return await world.gap_after(records)
 
     assert in_virtual_time(loop, gap) == pytest.approx(seconds)
-
-
-def test_a_transaction_begun_too_soon_is_begun_again_in_less_than_a_commit_takes() -> None:
-    handler = AddPartitionsToTxnHandler(
-        cast(Any, SimpleNamespace(_retry_backoff=1.0, _txn_manager=SimpleNamespace(txn_partitions=set()))), set()
-    )
-    refused = SimpleNamespace(errors=[("state", [(0, ConcurrentTransactions.errno)])])
-    assert handler.handle_response(refused) == producer.BEGIN_AGAIN_AFTER <= A_COMMIT

@@ -61,7 +61,7 @@ class Connection:
             "bootstrap_servers": self.bootstrap_servers,
             "client_id": "terminal-operations-worker",
             "security_protocol": self.security_protocol,
-            "retry_backoff_ms": 20,  # the client waits this long when the broker still ends the last transaction
+            "retry_backoff_ms": 20,
         }
         if self.security_protocol.startswith("SASL"):
             options["sasl_mechanism"] = self.sasl_mechanism

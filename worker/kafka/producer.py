@@ -6,26 +6,21 @@ have happened, and the producer is of no more use.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import murmur2
-from aiokafka.producer import sender
 
 from schemas import names
 from worker.kafka.connection import Connection, naming, stop_client
-
-# How soon the client asks again when the broker is still ending the last transaction, in seconds. aiokafka's own 20 ms
-# are five times a whole commit, and to be safe from them commits had to keep apart: idle, a request's `created` came
-# after 29 ms (p50); it comes after 10.
-sender.BACKOFF_OVERRIDE = BEGIN_AGAIN_AFTER = 0.004
+from worker.kafka.transactions import Transactions
 
 # Longer than any healthy commit, and under the transaction timeout: what hangs is given up, not waited for.
 _TIMEOUT = 10.0
+_REQUEST_TIMEOUT_MS = 10_000
 _TRANSACTION_TIMEOUT_MS = 15_000
 MAX_BATCH_SIZE = 1_048_576
 # No terminal id is longer, in UTF-8. Longer keys are those of bad records: one of a mebibyte would hold the loop for a
@@ -51,25 +46,14 @@ class Producer(ABC):
     atomic: bool
     """A write is durable whole or not at all."""
 
-    def __init__(self, connection: Connection, **options: Any) -> None:
-        self._producer = AIOKafkaProducer(
-            **connection.options(),
-            **options,
-            max_batch_size=MAX_BATCH_SIZE,
-            max_request_size=2 * MAX_BATCH_SIZE,
-            request_timeout_ms=int(_TIMEOUT * 1000),
-        )
-
-    async def start(self) -> None:
-        with naming("Write"):
-            async with asyncio.timeout(_TIMEOUT):
-                await self._producer.start()
+    @abstractmethod
+    async def start(self) -> None: ...
 
     @abstractmethod
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None: ...
 
-    async def close(self) -> None:
-        await stop_client(self._producer)
+    @abstractmethod
+    async def close(self) -> None: ...
 
 
 class TransactionalProducer(Producer):
@@ -78,18 +62,27 @@ class TransactionalProducer(Producer):
     atomic = True
 
     def __init__(self, connection: Connection, transactional_id: str) -> None:
-        super().__init__(connection, transactional_id=transactional_id, transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS)
+        self._transactions = Transactions(
+            connection,
+            transactional_id,
+            batch_size=MAX_BATCH_SIZE,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+        )
+
+    async def start(self) -> None:
+        with naming("Write"):
+            async with asyncio.timeout(_TIMEOUT):
+                await self._transactions.start()
 
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
         with naming("Write"):
             async with asyncio.timeout(_TIMEOUT):
-                await self._producer.begin_transaction()
-                try:
-                    # A failed delivery does not fail aiokafka's transaction: only awaiting each one tells (trap T1).
-                    await _deliver(self._producer, [*ledger, *events])
-                except KafkaError as error:
-                    raise _ended_by(self._producer) or error from None
-                await self._producer.commit_transaction()
+                grouped = await _grouped([*ledger, *events], self._transactions.partitions_for)
+                await self._transactions.write(grouped)
+
+    async def close(self) -> None:
+        await self._transactions.close()
 
 
 class PlainProducer(Producer):
@@ -98,13 +91,27 @@ class PlainProducer(Producer):
     atomic = False
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, acks="all")
+        self._producer = AIOKafkaProducer(
+            **connection.options(),
+            acks="all",
+            max_batch_size=MAX_BATCH_SIZE,
+            max_request_size=2 * MAX_BATCH_SIZE,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        )
+
+    async def start(self) -> None:
+        with naming("Write"):
+            async with asyncio.timeout(_TIMEOUT):
+                await self._producer.start()
 
     async def write(self, events: Sequence[Message], ledger: Sequence[Message]) -> None:
         with naming("Write"):
             async with asyncio.timeout(_TIMEOUT):
                 await _deliver(self._producer, events)
                 await _deliver(self._producer, ledger)
+
+    async def close(self) -> None:
+        await stop_client(self._producer)
 
 
 def partition_producer(
@@ -126,18 +133,29 @@ def transactional_prefix(group: str, topic: str) -> str:
     return f"{group}-{topic}-"
 
 
-async def _deliver(producer: AIOKafkaProducer, messages: Iterable[Message]) -> None:
-    """Send all, in batches of their partitions, before the first delivery is awaited."""
-    grouped: dict[tuple[str, int], list[Message]] = {}
+async def _grouped(
+    messages: Iterable[Message], count: Callable[[str], Awaitable[int]]
+) -> dict[TopicPartition, list[Message]]:
+    """Each partition's, in their order; `count` tells how many partitions a topic has."""
+    grouped: dict[TopicPartition, list[Message]] = {}
     counts: dict[str, int] = {}
     for message in messages:
         topic = message.topic
         if topic not in counts:
-            counts[topic] = len(await producer.partitions_for(topic))
+            counts[topic] = await count(topic)
         partition = _partition(message.key, counts[topic]) if message.partition is None else message.partition
-        grouped.setdefault((topic, partition), []).append(message)
+        grouped.setdefault(TopicPartition(topic, partition), []).append(message)
+    return grouped
+
+
+async def _deliver(producer: AIOKafkaProducer, messages: Iterable[Message]) -> None:
+    """Send all, in batches of their partitions, before the first delivery is awaited."""
+
+    async def count(topic: str) -> int:
+        return len(await producer.partitions_for(topic))
+
     deliveries: list[asyncio.Future[Any]] = []
-    for (topic, partition), group in grouped.items():
+    for (topic, partition), group in (await _grouped(messages, count)).items():
         for batch in _batches(producer, group):
             delivery = await producer.send_batch(batch, topic, partition=partition)
             delivery.add_done_callback(_retrieve)
@@ -147,13 +165,6 @@ async def _deliver(producer: AIOKafkaProducer, messages: Iterable[Message]) -> N
         ended, _ = await asyncio.wait(deliveries, return_when=asyncio.FIRST_EXCEPTION)
         for delivery in ended:
             delivery.result()
-
-
-def _ended_by(producer: AIOKafkaProducer) -> BaseException | None:
-    """What ended a transaction before its deliveries failed, of whatever that was: a topic that was refused."""
-    manager = getattr(producer, "_txn_manager", None)
-    ended = manager.wait_for_transaction_end() if manager else None
-    return ended.exception() if ended is not None and ended.done() and not ended.cancelled() else None
 
 
 def _retrieve(delivery: asyncio.Future[Any]) -> None:

@@ -1,18 +1,18 @@
-"""How the records of a commit reach Kafka: where each goes, in which batches, and in which order."""
+"""Where the records of a commit go, and how they reach brokers without transactions: in which batches and order."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 
 import pytest
-from aiokafka.errors import InvalidTxnState, TopicAuthorizationFailedError
+from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from worker.kafka import producer as producers
-from worker.kafka.connection import Connection, NotAllowedError
+from worker.kafka.connection import Connection
 from worker.kafka.producer import Message, PlainProducer, Producer, TransactionalProducer, partition_producer
 
 MIB = 1_048_576
@@ -28,17 +28,11 @@ class Client:
         self.deliveries: list[asyncio.Future[None]] = []
         self.at_once = True
 
-    async def begin_transaction(self) -> None:
-        self.told.append("begin")
-
-    async def commit_transaction(self) -> None:
-        self.told.append("commit")
-
     async def partitions_for(self, topic: str) -> set[int]:
         return set(range({"state": 4, "outcomes": 3, "dead": 1}[topic]))
 
     def create_batch(self) -> BatchBuilder:
-        return BatchBuilder(MIB, 0, is_transactional=1)
+        return BatchBuilder(MIB, 0, is_transactional=0)
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[None]:
         batch.close()
@@ -64,22 +58,12 @@ async def client() -> Client:
     return Client()
 
 
-async def writing(producer: Producer, client: Client) -> AsyncIterator[Write]:
+@pytest.fixture
+async def write(client: Client) -> AsyncIterator[Write]:
+    producer = PlainProducer(NOWHERE)
     real, producer._producer = producer._producer, client
     yield producer.write
     await real.stop()
-
-
-@pytest.fixture
-async def write(client: Client) -> AsyncIterator[Write]:
-    async for write in writing(TransactionalProducer(NOWHERE, "id"), client):
-        yield write
-
-
-@pytest.fixture
-async def write_plainly(client: Client) -> AsyncIterator[Write]:
-    async for write in writing(PlainProducer(NOWHERE), client):
-        yield write
 
 
 async def until(true: Callable[[], Any]) -> None:
@@ -131,10 +115,10 @@ async def test_records_of_one_partition_share_a_batch_in_their_order(client: Cli
     values = [b"%d" % number for number in range(100)]
     await write([event(b"a", b"first"), event(b"a", b"second")], [entry(value) for value in values])
     assert [(topic, sent) for topic, _, sent, _ in client.sent] == [
-        ("state", values),
         ("outcomes", [b"first", b"second"]),
+        ("state", values),
     ]
-    assert client.sent[0][1] == 2
+    assert client.sent[1][1] == 2
 
 
 async def test_keys_decide_the_partition_where_none_is_given(client: Client, write: Write) -> None:
@@ -161,67 +145,11 @@ async def test_a_record_larger_than_a_batch_is_sent_or_fails_but_is_never_left_o
     assert [len(value or b"") for _, _, sent, _ in client.sent for value in sent] == [5, MIB + 1, 4]
 
 
-async def test_an_empty_write_is_a_transaction_of_nothing(client: Client, write: Write) -> None:
-    await write([], [])
-    assert client.told == ["begin", "commit"]
-
-
-async def test_all_is_sent_before_the_first_delivery_is_awaited_and_the_commit_comes_last(
-    client: Client, write: Write
-) -> None:
-    client.at_once = False
-    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
-    await until(lambda: len(client.deliveries) == 2)
-    client.deliveries[1].set_result(None)
-    await asyncio.sleep(0)
-    assert client.told == ["begin", "send state", "send outcomes"]
-    client.deliveries[0].set_result(None)
-    await writing
-    assert client.told[-1] == "commit"
-
-
-@pytest.mark.parametrize("failing", [0, 1])
-async def test_a_failed_delivery_is_never_followed_by_a_commit(client: Client, write: Write, failing: int) -> None:
-    client.at_once = False
-    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
-    await until(lambda: len(client.deliveries) == 2)
-    client.deliveries[failing].set_exception(ConnectionError("gone"))
-    client.deliveries[1 - failing].set_result(None)
-    with pytest.raises(ConnectionError):
-        await writing
-    assert "commit" not in client.told
-
-
-async def test_a_refused_topic_is_named_whichever_delivery_fails_first(client: Client, write: Write) -> None:
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    client._txn_manager = SimpleNamespace(wait_for_transaction_end=lambda: ended)  # type: ignore[attr-defined]
-    client.at_once = False
-    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
-    await until(lambda: len(client.deliveries) == 2)
-    ended.set_exception(TopicAuthorizationFailedError({"outcomes"}))
-    client.deliveries[0].set_exception(InvalidTxnState())
-    with pytest.raises(NotAllowedError, match="Write on topic 'outcomes' is not allowed"):
-        await writing
-    assert "commit" not in client.told
-
-
-async def test_a_transaction_given_up_does_not_hide_why_its_delivery_failed(client: Client, write: Write) -> None:
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    ended.cancel()
-    client._txn_manager = SimpleNamespace(wait_for_transaction_end=lambda: ended)  # type: ignore[attr-defined]
-    client.at_once = False
-    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
-    await until(lambda: len(client.deliveries) == 2)
-    client.deliveries[0].set_exception(InvalidTxnState())
-    with pytest.raises(InvalidTxnState):
-        await writing
-
-
 async def test_a_second_failure_that_nobody_awaits_is_not_reported_as_forgotten(client: Client, write: Write) -> None:
     client.at_once = False
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
+    writing = asyncio.create_task(write([event(b"a"), event(b"b")], []))
     await until(lambda: len(client.deliveries) == 2)
     for delivery in client.deliveries:
         delivery.set_exception(ConnectionError("gone"))
@@ -255,14 +183,12 @@ async def test_what_hangs_is_given_up(client: Client, write: Write, monkeypatch:
     client.at_once = False
     with pytest.raises(TimeoutError):
         await write([event(b"a")], [entry(b"e")])
-    assert "commit" not in client.told
+    assert client.told == ["send outcomes"]
 
 
-async def test_without_transactions_events_are_durable_before_the_ledger_is_sent(
-    client: Client, write_plainly: Write
-) -> None:
+async def test_without_transactions_events_are_durable_before_the_ledger_is_sent(client: Client, write: Write) -> None:
     client.at_once = False
-    writing = asyncio.create_task(write_plainly([event(b"a")], [entry(b"e")]))
+    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
     await until(lambda: client.deliveries)
     await asyncio.sleep(0)
     assert client.told == ["send outcomes"]
@@ -273,9 +199,9 @@ async def test_without_transactions_events_are_durable_before_the_ledger_is_sent
     assert client.told == ["send outcomes", "send state"]
 
 
-async def test_without_transactions_a_failed_event_keeps_the_ledger_back(client: Client, write_plainly: Write) -> None:
+async def test_without_transactions_a_failed_event_keeps_the_ledger_back(client: Client, write: Write) -> None:
     client.at_once = False
-    writing = asyncio.create_task(write_plainly([event(b"a")], [entry(b"e")]))
+    writing = asyncio.create_task(write([event(b"a")], [entry(b"e")]))
     await until(lambda: client.deliveries)
     client.deliveries[0].set_exception(ConnectionError("gone"))
     with pytest.raises(ConnectionError):
@@ -283,18 +209,24 @@ async def test_without_transactions_a_failed_event_keeps_the_ledger_back(client:
     assert client.told == ["send outcomes"]
 
 
-async def test_closing_a_producer_that_never_reached_a_broker_ends_in_time() -> None:
-    producer = TransactionalProducer(NOWHERE, "id")
+@pytest.mark.parametrize("make", [PlainProducer, partial(TransactionalProducer, transactional_id="id")])
+async def test_closing_a_producer_that_never_reached_a_broker_ends_in_time(
+    make: Callable[[Connection], Producer],
+) -> None:
+    producer = make(NOWHERE)
     async with asyncio.timeout(30):
+        with pytest.raises(KafkaError):
+            await producer.start()
         await producer.close()
         await producer.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}, "nothing goes on trying"
 
 
 def test_each_partition_has_a_transactional_id_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[dict[str, Any]] = []
-    monkeypatch.setattr(producers, "AIOKafkaProducer", lambda **options: made.append(options))
+    made: list[str | None] = []
+    monkeypatch.setattr(producers, "Transactions", lambda _, transactional_id, **__: made.append(transactional_id))
+    monkeypatch.setattr(producers, "AIOKafkaProducer", lambda **options: made.append(options.get("transactional_id")))
     for number in (0, 11):
         partition_producer(NOWHERE, "exactly_once", group="a group", topic="requests", partition=number)
     partition_producer(NOWHERE, "at_least_once", group="a group", topic="requests", partition=0)
-    assert [options.get("transactional_id") for options in made] == ["a group-requests-0", "a group-requests-11", None]
+    assert made == ["a group-requests-0", "a group-requests-11", None]
