@@ -198,7 +198,7 @@ async def test_an_error_on_one_partition_fails_the_write_and_nothing_of_it_is_se
 
 
 @pytest.mark.parametrize("lost", [lost_before, lost_on_its_way, lost_after])
-@pytest.mark.parametrize("request_type", [InitProducerId, AddPartitions, Produce, EndTransaction])
+@pytest.mark.parametrize("request_type", [InitProducerId, AddPartitions, Produce])
 async def test_a_lost_connection_is_survived_and_nothing_is_written_twice(
     kafka: KafkaBroker, topics: Topics, request_type: type[Request], lost: Callable[[Any, Send], Awaitable[Any]]
 ) -> None:
@@ -212,6 +212,41 @@ async def test_a_lost_connection_is_survived_and_nothing_is_written_twice(
         await producer.close()
     expected = [b"%s %d" % (kind, number) for kind in (b"entry", b"event") for number in range(3)]
     assert await committed(kafka, topics) == expected
+
+
+@pytest.mark.parametrize("lost", [lost_before, lost_on_its_way, lost_after])
+async def test_a_commit_without_an_answer_ends_the_producer_and_is_whole_or_nothing(
+    kafka: KafkaBroker, topics: Topics, lost: Callable[[Any, Send], Awaitable[Any]]
+) -> None:
+    async with started(kafka, topics) as producer:
+        when(producer, EndTransaction, lost)
+        with pytest.raises(KafkaConnectionError):
+            await producer.write([event(topics, b"event")], [entry(topics, b"entry")])
+    assert await committed(kafka, topics) in ([], [b"entry", b"event"])
+
+
+async def test_a_commit_that_arrives_late_does_not_end_the_transaction_of_the_successor(
+    kafka: KafkaBroker, topics: Topics
+) -> None:
+    late: list[Send] = []
+
+    async def kept_back(_: Any, send: Send) -> None:
+        late.append(send)
+        raise KafkaConnectionError("it is still on its way")
+
+    async def arrives(_: Any, send: Send) -> None:
+        assert await late[0]()  # refused: an error code
+        raise KafkaConnectionError("and the successor's never comes")
+
+    async with started(kafka, topics) as producer:
+        when(producer, EndTransaction, kept_back)
+        with pytest.raises(KafkaConnectionError):
+            await producer.write([event(topics, b"event")], [entry(topics, b"entry")])
+        async with started(kafka, topics) as successor:
+            when(successor, EndTransaction, arrives)
+            with pytest.raises(KafkaConnectionError):
+                await successor.write([event(topics, b"again")], [entry(topics, b"again")])
+    assert await committed(kafka, topics) == []
 
 
 async def test_a_broker_that_dies_in_the_middle_ends_the_write_in_time(kafka: KafkaBroker, topics: Topics) -> None:

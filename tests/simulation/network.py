@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
 from tests.simulation.loop import OUTSIDE
+
+_LATEST = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,15 @@ class Network:
 
         self._carry(arrive, manners)
         return await answer
+
+    def leave(self, act: Callable[[], Any]) -> None:
+        """Do `act` at the other side some time in the next seconds. Nobody hears of it."""
+
+        def arrive() -> None:
+            with suppress(KafkaError):  # an answer like any other
+                act()
+
+        self._loop.call_later(self._random.uniform(0.0, _LATEST), arrive, context=OUTSIDE)
 
     def _carry(self, deliver: Callable[[], None], manners: Manners) -> None:
         now = self._loop.time()

@@ -1,7 +1,7 @@
 """Stand-ins for aiokafka's producer without transactions, and for the client under those with: what is used of them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,7 @@ class Batch:
 
 
 class PlainProducer:
-    """Without transactions: what arrived stays, whatever the sender hears of it."""
+    """Without transactions: what arrived stays, whatever the sender hears of it. Nothing would fence what came late."""
 
     def __init__(self, link: Link, **_: Any) -> None:
         self._link = link
@@ -57,7 +57,7 @@ class PlainProducer:
         return task
 
     async def _send(self, stored: list[Stored], place: Place) -> None:
-        await _ask(self._link, lambda: self._link.broker.append(place, stored))
+        await _ask(self._link, lambda: self._link.broker.append(place, stored), ("never", "before"))
 
 
 class ProducerClient:
@@ -87,7 +87,7 @@ class ProducerClient:
         return int(place.partition)
 
     async def send(self, node: int, request: Request, group: int = 0) -> Any:
-        return await _ask(self._link, lambda: self._answer(request))
+        return await _ask(self._link, lambda: self._answer(request), ("never", "late", "before"))
 
     def _answer(self, request: Request) -> Any:
         broker = self._link.broker
@@ -127,12 +127,13 @@ def _partitions(link: Link, topic: str) -> set[int]:
     return {number for known, number in link.broker.logs if known == topic}
 
 
-async def _ask(link: Link, act: Callable[[], Any]) -> Any:
-    """One request, which may fail before it arrives or after."""
-    troubled, before = link.troubled(), link.random.random() < 0.5
-    if troubled and before:
-        raise KafkaConnectionError("the connection was lost before the request")
-    answer = await link.network.ask(act)
-    if troubled:
-        raise KafkaConnectionError("the connection was lost before the answer")
-    return answer
+async def _ask(link: Link, act: Callable[[], Any], fates: Sequence[str]) -> Any:
+    """One request. When its connection is lost it never arrives, arrives late, or has arrived."""
+    if not link.troubled():
+        return await link.network.ask(act)
+    fate = link.random.choice(fates)
+    if fate == "late":
+        link.network.leave(act)
+    elif fate == "before":
+        await link.network.ask(act)
+    raise KafkaConnectionError(f"the connection was lost, and the request arrives {fate}")

@@ -2,7 +2,9 @@
 
 On aiokafka's client: its metadata, connections, TLS and SASL. Not on its producer, whose queue, tasks and states for
 all that a program may want take as much CPU again. What fails for a moment is asked again, as a producer must: with
-the same sequence numbers, by which brokers know what they have. Whatever else happens ends the producer (rule 6).
+the same sequence numbers, by which brokers know what they have. Whatever else happens ends the producer (rule 6), and
+so does an `EndTransaction` without an answer: asked again, the first one could still arrive, and would then commit a
+part of the next transaction. The successor's epoch keeps it out.
 """
 
 import asyncio
@@ -15,13 +17,16 @@ from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import (
     ConcurrentTransactions,
+    CorrelationIdError,
     DuplicateSequenceNumber,
     IllegalStateError,
     InvalidProducerEpoch,
+    KafkaConnectionError,
     KafkaError,
     NoError,
     OperationNotAttempted,
     ProducerFenced,
+    RequestTimedOutError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
     UnknownError,
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 BEGIN_AGAIN_AFTER = 0.001
 _ASK_AGAIN_AFTER = 0.02
 _SEQUENCES = 2**31
+_UNANSWERED = (KafkaConnectionError, RequestTimedOutError, CorrelationIdError)
 
 log = structlog.wrap_logger(logging.getLogger(__name__))
 
@@ -187,6 +193,8 @@ class Transactions:
             except TransactionalIdAuthorizationFailed:
                 raise TransactionalIdAuthorizationFailed(self._identity.transactional_id) from None
             except KafkaError as error:
+                if isinstance(request, EndTransaction) and isinstance(error, _UNANSWERED):
+                    raise
                 await self._wait(type(request), error)
                 self._coordinator = None
 

@@ -155,7 +155,7 @@ class Produce(Request):
 
 
 class EndTransaction(Request):
-    """Commits it. May be asked again: what is committed stays so."""
+    """Commits it. It says of no transaction which one it means: one that comes late ends whatever is open."""
 
     API_KEY = 26
     API_VERSION = 0

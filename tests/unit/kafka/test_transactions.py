@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from aiokafka.errors import (
     ConcurrentTransactions,
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
+    CorrelationIdError,
     DuplicateSequenceNumber,
     IllegalStateError,
     InvalidProducerEpoch,
@@ -342,9 +344,12 @@ async def test_a_number_that_the_broker_has_is_written(cluster: Cluster, write: 
     assert cluster.told == ["AddPartitions", "Produce", "EndTransaction"]
 
 
-@pytest.mark.parametrize("request_type", [InitProducerId, AddPartitions, Produce, EndTransaction])
 @pytest.mark.parametrize(
-    "error", [KafkaConnectionError("never sent"), LOST, RequestTimedOutError(), NodeNotReadyError()]
+    ("request_type", "error"),
+    [
+        *product([InitProducerId, AddPartitions, Produce], [KafkaConnectionError(), LOST, RequestTimedOutError()]),
+        *product([InitProducerId, AddPartitions, Produce, EndTransaction], [NodeNotReadyError()]),
+    ],
 )
 @pytest.mark.usefixtures("slept")
 async def test_a_lost_connection_is_survived_and_nothing_is_written_twice(
@@ -356,6 +361,18 @@ async def test_a_lost_connection_is_survived_and_nothing_is_written_twice(
     assert cluster.told.count(request_type.__name__) == 3
     assert [value for _, values, _ in cluster.written for value in values] == [b"e", b"v"]
     assert cluster.told[-1] == "EndTransaction"
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError(), LOST, RequestTimedOutError(), CorrelationIdError()])
+async def test_a_commit_without_an_answer_is_not_asked_for_again(
+    cluster: Cluster, write: Write, error: KafkaError
+) -> None:
+    cluster.faults[EndTransaction] = [error]
+    with pytest.raises(type(error)):
+        await write([event()], [entry(b"e")])
+    with pytest.raises(IllegalStateError):
+        await write([event()], [entry(b"e")])
+    assert cluster.told == ["AddPartitions", "Produce", "EndTransaction"]
 
 
 @pytest.mark.parametrize("request_type", [InitProducerId, AddPartitions, EndTransaction])
