@@ -24,11 +24,11 @@ from worker.telemetry.tracing import Span, Tracing
 
 log = structlog.wrap_logger(logging.getLogger(__name__))
 
-# After a commit the next one gathers: longer, the more records the last one had, since each commit costs 1.2 ms of CPU
-# here and more at the broker. An idle partition answers at once, and a loaded one buys CPU with milliseconds.
-_SHORTEST_GAP = 0.002
-_GAP_A_RECORD = 0.001
-_LONGEST_GAP = 0.1
+# After a commit the next one gathers: longer, the more records the last one had, since each commit costs a millisecond
+# of CPU here and more at the broker. An idle partition answers at once, and a loaded one buys CPU with milliseconds.
+_SHORTEST_GAP = 0.001
+_GAP_A_RECORD = 0.0005
+_LONGEST_GAP = 0.05
 # Entries asked about in one step of the loop: a restore may find thousands due, and heartbeats must go on.
 _ASK_AT_ONCE = 200
 # Nor is more asked while so many outcomes wait: one commit of 10,000 would hold the loop for a tenth of a second.

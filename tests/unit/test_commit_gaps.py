@@ -92,7 +92,7 @@ def test_an_idle_partition_commits_at_once(loop: SimulatedLoop) -> None:
     assert in_virtual_time(loop, waited) == 0
 
 
-@pytest.mark.parametrize(("records", "seconds"), [(1, 0.002), (9, 0.010), (19, 0.020), (98, 0.099), (120, 0.100)])
+@pytest.mark.parametrize(("records", "seconds"), [(1, 0.001), (9, 0.005), (19, 0.010), (98, 0.0495), (120, 0.050)])
 def test_the_more_a_commit_had_the_longer_the_next_one_gathers(
     loop: SimulatedLoop, records: int, seconds: float
 ) -> None:
