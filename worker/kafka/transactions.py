@@ -95,6 +95,7 @@ class Transactions:
         return len(partitions)
 
     async def write(self, messages: Mapping[TopicPartition, Sequence["Message"]]) -> None:
+        """All of them, in one transaction. When it raises, they may be committed whole, and else will not be."""
         if not self._ready:
             raise IllegalStateError("This producer was not started, has failed, or is writing.")
         self._ready, self._said = False, None
